@@ -1,0 +1,6 @@
+//go:build nocheck_code
+
+package checks
+
+// Code is switched off in this test-only build.
+const Code = false

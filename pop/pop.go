@@ -1,0 +1,90 @@
+// Package pop holds what a token says and how possession of its key is shown: Claims and Confirmation (RFC 8392,
+// RFC 8747, RFC 9200, RFC 9203).
+//
+// It knows no serialization: pop/cwt and pop/jose carry Claims on the wire. Start from Claims.
+package pop
+
+import (
+	"time"
+
+	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/cose"
+)
+
+// Profile is an ACE profile (RFC 9200 §8.8).
+type Profile int
+
+const (
+	ProfileCoAPDTLS   Profile = 1 // RFC 9202; comes with pop/coapsec's DTLS transport
+	ProfileCoAPOSCORE Profile = 2 // RFC 9203
+)
+
+// String gives the registered name, used in JSON and form encodings.
+func (p Profile) String() string {
+	switch p {
+	case ProfileCoAPDTLS:
+		return "coap_dtls"
+	case ProfileCoAPOSCORE:
+		return "coap_oscore"
+	}
+	return "unknown"
+}
+
+// Claims is what the authorization server says about a token. The zero value of a field means the claim is absent.
+// Times have a resolution of one second.
+type Claims struct {
+	Issuer   string
+	Subject  string
+	Audience string
+	ClientID string // JWT only (RFC 9068)
+
+	Expires   time.Time
+	NotBefore time.Time
+	IssuedAt  time.Time
+	ExpiresIn time.Duration // exi: lifetime from the moment the resource server first verified the token
+
+	ID           []byte // cti; for tokens with exi: device id ‖ 8-byte sequence number (D6)
+	Scope        aif.Rights
+	Profile      Profile
+	CNonce       []byte // nil: absent; empty is a value
+	Confirmation Confirmation
+	Grant        *GrantRef
+}
+
+// GrantRef is private claim −70001 (D6): {0: epoch, 1: grant id, ? 2: [+ index]}.
+type GrantRef struct {
+	Epoch uint64
+	Grant GrantID
+	Once  []uint // indexes into Scope whose state-changing methods may be used once
+}
+
+// GrantID names a grant. The zero value stands for the owner's own rights (D26), which no grant record holds.
+type GrantID [8]byte
+
+// Confirmation is the cnf claim or parameter: the one key whose possession must be shown. At most one field is set;
+// KeyID alone refers to a key of an earlier token of the same series.
+type Confirmation struct {
+	Key       *cose.Key      // COSE_Key (1)
+	Encrypted []byte         // Encrypted_COSE_Key (2): an encoded, untagged COSE_Encrypt0 or COSE_Encrypt
+	KeyID     cose.KeyID     // kid (3)
+	OSCORE    *InputMaterial // osc (4)
+	JWE       string         // jwe (RFC 7800), JWT only
+}
+
+// InputMaterial is the OSCORE_Input_Material of RFC 9203 §3.2.1. ID and MasterSecret are required; absent optional
+// fields mean AES-CCM-16-64-128, HKDF SHA-256, empty salt and no ID Context.
+type InputMaterial struct {
+	ID           []byte
+	MasterSecret []byte
+	Salt         []byte
+	ContextID    []byte
+	Version      uint // 0: absent
+	HKDF         int64
+	Algorithm    cose.Algorithm
+}
+
+// String hides the secret.
+func (InputMaterial) String() string { return "[redacted]" }
+
+// GoString hides the secret.
+func (InputMaterial) GoString() string { return "[redacted]" }
