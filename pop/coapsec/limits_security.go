@@ -1,0 +1,26 @@
+package coapsec
+
+import "time"
+
+// Bounds of the security layer.
+const (
+	// EchoLifetime is how long an Echo proves freshness (D15): longer than a slow radio round trip, shorter than the time
+	// it takes to walk away from a door.
+	EchoLifetime = 5 * time.Second
+	// echoSize in bytes: 64 random bits cannot be guessed within EchoLifetime (RFC 9175 §2.3 asks for so many or a MAC).
+	echoSize = 8
+	// maxEcho is the longest value RFC 9175 §2.2.1 allows; a peer's own may be of any length up to it.
+	maxEcho = 40
+	// MaxEchoes bounds the outstanding Echo values of one context; the oldest gives way. More than one, because replayed
+	// requests to a restarted server draw challenges too.
+	MaxEchoes = 8
+	// MaxEchoContexts bounds the contexts with outstanding values, some 200 bytes each; beyond it any one gives way.
+	MaxEchoContexts = 8192
+	// MaxEchoRepeats is how often a client repeats a request with a new Echo (D15).
+	MaxEchoRepeats = 4
+
+	// MaxLostExchanges in a row without a verified answer make a channel renew its context (D1).
+	MaxLostExchanges = 3
+	// maxDiagnostic bounds the text taken from an unprotected answer, which anyone may have written.
+	maxDiagnostic = 64
+)
