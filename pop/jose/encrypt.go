@@ -1,0 +1,185 @@
+package jose
+
+import (
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jwe"
+)
+
+// EncryptKey makes the value of cnf.jwe (RFC 7800 §3.3, D8): a compact JWE, ECDH-ES with A128GCM, of the JWK
+// {"kty":"oct","k":…,"kid":…}. k is an OSCORE master secret of 16 or 32 bytes, kid its OSCORE id of 1 to 8 bytes; to is the
+// device's P-256 key. The ephemeral key is made by the library, from the system's random source.
+func EncryptKey(k, kid []byte, to *ecdh.PublicKey) (string, error) {
+	if err := checkSecret(k, kid); err != nil {
+		return "", fmt.Errorf("encrypt key: %w", err)
+	}
+	key, err := publicECDSA(to)
+	if err != nil {
+		return "", fmt.Errorf("encrypt key: %w", err)
+	}
+	plaintext, err := secretKey.encode(member{keyType, "oct"}, member{keySecret, encode64(k)}, member{keyID, encode64(kid)})
+	if err != nil {
+		return "", fmt.Errorf("encrypt key: %w", err)
+	}
+	out, err := jwe.Encrypt(plaintext, jwe.WithKey(jwa.ECDH_ES, key), jwe.WithContentEncryption(jwa.A128GCM))
+	if err != nil {
+		return "", fmt.Errorf("encrypt key: %w", err)
+	}
+	return string(out), nil
+}
+
+// DecryptKey opens what EncryptKey made. The JWE must have exactly those algorithms, and inside an oct JWK with k and kid
+// within the same bounds and nothing else. Errors wrap ErrForm or ErrProtection and hold nothing of the plaintext.
+func DecryptKey(encrypted string, private *ecdh.PrivateKey) (k, kid []byte, err error) {
+	if err := checkJWE(encrypted); err != nil {
+		return nil, nil, fmt.Errorf("decrypt key: %w", err)
+	}
+	key, err := privateECDSA(private)
+	if err != nil {
+		return nil, nil, fmt.Errorf("decrypt key: %w", err)
+	}
+	plaintext, err := jwe.Decrypt([]byte(encrypted), jwe.WithKey(jwa.ECDH_ES, key))
+	if err != nil {
+		return nil, nil, fmt.Errorf("decrypt key: %w", ErrProtection)
+	}
+	if k, kid, err = decodeSecret(plaintext); err != nil {
+		return nil, nil, fmt.Errorf("decrypt key: %w: %w", ErrForm, err)
+	}
+	return k, kid, nil
+}
+
+func checkSecret(k, kid []byte) error {
+	if len(k) != 16 && len(k) != 32 {
+		return fmt.Errorf("possession key of %d bytes, allowed are 16 and 32", len(k))
+	}
+	if len(kid) == 0 || len(kid) > maxRecvID {
+		return fmt.Errorf("kid of %d bytes, allowed are 1 to %d", len(kid), maxRecvID)
+	}
+	return nil
+}
+
+func decodeSecret(plaintext []byte) (k, kid []byte, err error) {
+	o, err := parse(plaintext)
+	if err != nil {
+		return nil, nil, errors.New("content is not a JSON Web Key")
+	}
+	for n := range o {
+		if !secretKey[n] {
+			return nil, nil, errors.New("content is not a bare symmetric key")
+		}
+	}
+	if kind, err := o.text(keyType, maxID); err != nil || kind != "oct" {
+		return nil, nil, errors.New("content is not a symmetric key")
+	}
+	if k, err = o.bytes(keySecret, 16, 32); err != nil {
+		return nil, nil, err
+	}
+	if kid, err = o.bytes(keyID, 1, maxRecvID); err != nil {
+		return nil, nil, err
+	}
+	return k, kid, checkSecret(k, kid)
+}
+
+// checkJWE accepts the one shape of EncryptKey. Without zip, p2c and key wrapping, there is nothing in it that could
+// make a reader work harder than its length.
+func checkJWE(encrypted string) error {
+	if len(encrypted) > MaxJWE {
+		return fmt.Errorf("%w: jwe of %d bytes, at most %d", ErrForm, len(encrypted), MaxJWE)
+	}
+	if strings.Count(encrypted, ".") != 4 {
+		return fmt.Errorf("%w: not a compact JWE", ErrForm)
+	}
+	var parts [5][]byte
+	for i, text := range strings.Split(encrypted, ".") {
+		part, err := decode64(text)
+		if err != nil {
+			return fmt.Errorf("%w: jwe part %d: %w", ErrForm, i+1, err)
+		}
+		parts[i] = part
+	}
+	if len(parts[1]) != 0 || len(parts[2]) != 12 || len(parts[3]) == 0 || len(parts[4]) != 16 {
+		return fmt.Errorf("%w: jwe parts have other lengths than ECDH-ES with A128GCM", ErrForm)
+	}
+	return checkEncryptedHeader(parts[0])
+}
+
+func checkEncryptedHeader(header []byte) error {
+	o, err := parse(header)
+	if err != nil {
+		return fmt.Errorf("%w: jwe header: %w", ErrForm, err)
+	}
+	for n := range o {
+		if !encryptedHeader[n] {
+			return fmt.Errorf("%w: jwe header parameter %.32q is not allowed", ErrProtection, n)
+		}
+	}
+	for n, want := range map[name]string{headerAlgorithm: jwa.ECDH_ES.String(), headerEncryption: jwa.A128GCM.String()} {
+		if got, err := o.text(n, maxID); err != nil || got != want {
+			return fmt.Errorf("%w: jwe %s is not %s", ErrProtection, n, want)
+		}
+	}
+	if _, err := decodePoint(o[headerEphemeralKey]); err != nil {
+		return fmt.Errorf("%w: jwe epk: %w", ErrForm, err)
+	}
+	return nil
+}
+
+var errCurve = errors.New("key is not on P-256")
+
+// publicECDSA gives jwx, which knows no ecdh keys, the same point under another type.
+func publicECDSA(key *ecdh.PublicKey) (*ecdsa.PublicKey, error) {
+	if key == nil || key.Curve() != ecdh.P256() {
+		return nil, errCurve
+	}
+	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), key.Bytes())
+}
+
+func privateECDSA(key *ecdh.PrivateKey) (*ecdsa.PrivateKey, error) {
+	if key == nil || key.Curve() != ecdh.P256() {
+		return nil, errCurve
+	}
+	return ecdsa.ParseRawPrivateKey(elliptic.P256(), key.Bytes())
+}
+
+// encodePoint writes an uncompressed P-256 point as an EC JWK (RFC 7518 §6.2.1), with its members after the given ones.
+func (t table) encodePoint(point []byte, first ...member) (json.RawMessage, error) {
+	if len(point) != 1+2*coordinate {
+		return nil, errCurve
+	}
+	return t.encode(append(first,
+		member{keyType, "EC"},
+		member{keyCurve, "P-256"},
+		member{keyX, encode64(point[1 : 1+coordinate])},
+		member{keyY, encode64(point[1+coordinate:])},
+	)...)
+}
+
+// decodePoint reads a public EC JWK without any other member, so a private or symmetric key is none.
+func decodePoint(raw json.RawMessage) (*ecdh.PublicKey, error) {
+	o, err := publicKey.parseOnly(raw)
+	if err != nil {
+		return nil, err
+	}
+	for n, want := range map[name]string{keyType: "EC", keyCurve: "P-256"} {
+		if got, err := o.text(n, maxID); err != nil || got != want {
+			return nil, fmt.Errorf("%s is not %s", n, want)
+		}
+	}
+	x, errX := o.bytes(keyX, coordinate, coordinate)
+	y, errY := o.bytes(keyY, coordinate, coordinate)
+	if err := errors.Join(errX, errY); err != nil {
+		return nil, err
+	}
+	point, err := ecdh.P256().NewPublicKey(append(append([]byte{4}, x...), y...))
+	if err != nil {
+		return nil, errCurve
+	}
+	return point, nil
+}
