@@ -88,3 +88,6 @@ func (InputMaterial) String() string { return "[redacted]" }
 
 // GoString hides the secret.
 func (InputMaterial) GoString() string { return "[redacted]" }
+
+// MarshalText hides the secret from JSON and structured logs.
+func (InputMaterial) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop/oscore"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -45,10 +46,17 @@ func (s static) Accept(_ context.Context, outer message.Message, _ oscore.Option
 	return Accepted{Inner: inner, Exchange: x, Context: s.context}, err
 }
 
+// ErrNotFresh: the request verified, but after a restart nothing showed that it is new (RFC 8613 appendix B.1.2).
+var ErrNotFresh = errors.New("coapsec: not shown to be fresh since the restart")
+
 // SecurityOptions are the sources of time and randomness; zero fields stand for the system's.
 type SecurityOptions struct {
 	Now  func() time.Time
 	Rand io.Reader
+
+	// Refused, if set, is told of every protected request that reached no handler, and why. It must be quick: strangers
+	// can make it run as often as they can send.
+	Refused func(address string, why error)
 }
 
 // Security is the Handler for messages as they come from the network: it unprotects requests, finds who the Peer is and
@@ -57,6 +65,7 @@ type Security struct {
 	contexts  Contexts
 	plain     Handler
 	protected Handler
+	refused   func(address string, why error)
 	echoes    echoes
 }
 
@@ -69,8 +78,11 @@ func NewSecurity(contexts Contexts, plain, protected Handler, o SecurityOptions)
 	if o.Rand == nil {
 		o.Rand = rand.Reader
 	}
+	if o.Refused == nil {
+		o.Refused = func(string, error) {}
+	}
 	return &Security{
-		contexts: contexts, plain: plain, protected: protected,
+		contexts: contexts, plain: plain, protected: protected, refused: o.Refused,
 		echoes: echoes{now: o.Now, random: o.Rand},
 	}
 }
@@ -85,40 +97,46 @@ func (s *Security) ServeCoAP(ctx context.Context, r *Request) message.Message {
 	if !found {
 		return s.plain.ServeCoAP(ctx, &Request{Message: r.Message, Peer: Peer{Address: r.Peer.Address}})
 	}
-	accepted, err := s.accept(ctx, r.Message, option)
+	response, err := s.secured(ctx, r, option)
 	if err != nil {
+		s.refused(r.Peer.Address, err)
 		return oscore.ErrorResponse(err)
 	}
-	if accepted.Reply != nil {
-		return *accepted.Reply
-	}
-	response, err := s.serve(ctx, r.Peer.Address, accepted)
-	if err != nil {
-		return oscore.ErrorResponse(err)
-	}
-	return protectAnswer(accepted, response)
+	return response
 }
 
-func (s *Security) accept(ctx context.Context, outer message.Message, option oscore.Option) (Accepted, error) {
+// secured returns the outer answer. An error stands for a request that reached no handler.
+func (s *Security) secured(ctx context.Context, r *Request, option oscore.Option) (message.Message, error) {
 	if !option.HasKID || option.PartialIV == nil {
-		return Accepted{}, oscore.ErrDecode
+		return message.Message{}, oscore.ErrDecode
 	}
 	association, ok := s.contexts.Find(option.KID, option.KIDContext, option.HasKIDContext)
 	if !ok {
-		return Accepted{}, oscore.ErrNoContext
+		return message.Message{}, oscore.ErrNoContext
 	}
-	return association.Accept(ctx, outer, option)
+	accepted, err := association.Accept(ctx, r.Message, option)
+	if err != nil {
+		return message.Message{}, err
+	}
+	if accepted.Reply != nil {
+		return *accepted.Reply, nil
+	}
+	response, err := s.serve(ctx, accepted, Peer{Address: r.Peer.Address, Context: accepted.Context, Association: association, Security: s})
+	if err != nil {
+		return message.Message{}, err
+	}
+	return protectAnswer(accepted, response), nil
 }
 
 // serve returns the inner answer. An error stands for a request that turned out to be a replay.
-func (s *Security) serve(ctx context.Context, address string, a Accepted) (message.Message, error) {
-	peer := Peer{Address: address, Context: a.Context, Security: s}
+func (s *Security) serve(ctx context.Context, a Accepted, peer Peer) (message.Message, error) {
 	if value := echoOf(a.Inner); value != nil {
-		peer.Fresh = s.echoes.spend(a.Context, address, value)
+		peer.Fresh = s.echoes.spend(a.Context, peer.Address, value)
 	}
 	// RFC 8613 appendix B.1.2: without a window the request may have been acted upon before the restart.
 	if a.Exchange.WindowLost() {
-		if !peer.Fresh {
+		if checks.Echo && !peer.Fresh {
+			s.refused(peer.Address, ErrNotFresh)
 			return s.Challenge(peer), nil
 		}
 		if err := a.Context.RecoverWindow(a.Exchange); err != nil {

@@ -157,12 +157,12 @@ func bytesOrNone(b []byte) any {
 	return encode64(b)
 }
 
-// decodeClaims reads a payload whose signature is verified. Unknown claims are ignored (RFC 7519 §4), but duplicate
+// decodeClaims reads a payload whose signature is verified. Every error is ErrClaims. Unknown claims are ignored (RFC 7519 §4), but duplicate
 // names inside them are not.
 func decodeClaims(payload []byte) (*pop.Claims, error) {
 	o, err := parse(payload)
 	if err != nil {
-		return nil, fmt.Errorf("%w: payload: %w", ErrForm, err)
+		return nil, fmt.Errorf("%w: payload: %w", ErrClaims, err)
 	}
 	c := new(pop.Claims)
 	for _, read := range []func(object, *pop.Claims) error{decodeTexts, decodeTimes, decodeIDs, decodeScope, decodeGrant} {

@@ -12,14 +12,16 @@ import (
 var (
 	errOneMethod = errors.New("needs exactly one of jwk, jwe and kid")
 	errBareKey   = errors.New("a public key in a token has no kid, alg or key_ops")
-	errInClear   = errors.New("a signed token cannot hold this key: use a JWE, a public key or a kid")
 )
 
 // encodeConfirmation writes cnf. What would lie readable in a signed token and is secret, or has no JSON form, is
 // refused (RFC 7800 §3.2: a symmetric jwk only in an encrypted JWT).
 func encodeConfirmation(c *pop.Confirmation) (json.RawMessage, error) {
-	if c.OSCORE != nil || c.Encrypted != nil {
-		return nil, fmt.Errorf("%s: %w", claimConfirmation, errInClear)
+	if c.OSCORE != nil {
+		return nil, fmt.Errorf("%s: %w", claimConfirmation, ErrSecretInClear)
+	}
+	if c.Encrypted != nil {
+		return nil, fmt.Errorf("%s: an Encrypted_COSE_Key has no JSON form", claimConfirmation)
 	}
 	var methods []member
 	if c.Key != nil {
@@ -80,7 +82,7 @@ func decodeConfirmation(raw json.RawMessage) (pop.Confirmation, error) {
 func encodePublic(k *cose.Key) (json.RawMessage, error) {
 	public := k.Public()
 	if public == nil {
-		return nil, errInClear
+		return nil, ErrSecretInClear
 	}
 	if k.ID() != nil || k.Algorithm() != 0 || k.Operations() != nil {
 		return nil, errBareKey

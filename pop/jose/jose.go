@@ -25,12 +25,19 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jws"
 )
 
-// Reasons why something was not opened. Errors wrap exactly one of them.
+// Reasons why something was not opened, as in pop/cwt. Errors of Open and DecryptKey about their input wrap exactly one.
 var (
-	ErrForm       = errors.New("malformed token")           // cannot be read, or longer than its bound
-	ErrProtection = errors.New("token protection failed")   // algorithm, type, key or signature
-	ErrClaims     = errors.New("token claims not accepted") // signed, but a claim is missing or of another kind
+	// ErrForm means that the bytes are not a token in the one form: answer 4.00 (RFC 9200 §5.10.1).
+	ErrForm = errors.New("not a token in the required form")
+	// ErrProtection means that nobody who may speak here vouches for the token: another algorithm, type, key or
+	// signature. Answer 4.01.
+	ErrProtection = errors.New("token cannot be verified")
+	// ErrClaims means that the token is authentic, but its claims cannot be obtained: answer 4.00.
+	ErrClaims = errors.New("claims cannot be obtained")
 )
+
+// ErrSecretInClear means that a signed token would show its possession key to everyone who sees it (RFC 7800 §3.2).
+var ErrSecretInClear = errors.New("possession key would stand in clear")
 
 // tokenType is the typ of RFC 9068 §2.1. It keeps other JWTs of the same key from being taken for access tokens.
 const tokenType = "at+jwt"

@@ -187,6 +187,19 @@ func TestWireForm(t *testing.T) {
 	}
 }
 
+func TestSecretInClearHasItsOwnError(t *testing.T) {
+	for name, cnf := range map[string]pop.Confirmation{
+		"OSCORE material":    {OSCORE: &pop.InputMaterial{ID: []byte{1}, MasterSecret: secret}},
+		"symmetric COSE_Key": {Key: cose.NewSymmetric(secret, nil)},
+	} {
+		c := claims(t)
+		c.Confirmation = cnf
+		if token, err := jose.Sign(c, signer()); token != "" || !errors.Is(err, jose.ErrSecretInClear) {
+			t.Errorf("%s: got %q %v, want %v", name, token, err, jose.ErrSecretInClear)
+		}
+	}
+}
+
 func TestSignRefuses(t *testing.T) {
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {

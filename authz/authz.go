@@ -1,0 +1,221 @@
+// Package authz is the authorization server: it decides who may have which token and makes it (RFC 6749, RFC 9200,
+// RFC 9203). Its faces authz/httpapi and authz/coapapi turn bytes into calls of Server; authz/delivery carries tokens
+// to resource servers; storage keeps what must not be forgotten.
+//
+// It opens no socket and parses no wire format. Start from New and Server.Token.
+package authz
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/news"
+)
+
+// Granter judges OAuth grants; authz/grant puts go-oauth2's Manager behind it. The server has already authenticated
+// the client, and for a code checked client, redirect URI and verifier and consumed the row (D20): the Granter is a
+// second opinion by an independent implementation, and it can only refuse.
+//
+// Implementations are safe for concurrent use and keep no state between calls.
+type Granter interface {
+	// Judge refuses with an *ace.Error. It must not block: it runs inside the minting transaction.
+	Judge(ctx context.Context, j Judgement) error
+	// NewCode makes the value of an authorization code: 256 random bits, unpadded base64url.
+	NewCode(ctx context.Context, c CodeGrant) (string, error)
+}
+
+// Judgement is one redemption.
+type Judgement struct {
+	GrantType   string
+	Client      Client
+	Code        CodeGrant // the consumed row; zero for client_credentials
+	CodeValue   string    // as presented
+	Verifier    string
+	RedirectURI string
+	Scope       string // text of the rights to be granted
+}
+
+// Deliverer reaches resource servers over their provisioned channels; authz/delivery implements it.
+type Deliverer interface {
+	// Upload posts an authz-info payload (RFC 9203 §4.1) and returns the payload of the 2.xx answer. Any error means
+	// that the outcome is unknown or the device refused; the token then goes to the client.
+	Upload(ctx context.Context, d Device, payload []byte) ([]byte, error)
+	// Tell posts news (D22) and returns the opened receipt for exactly this sequence.
+	Tell(ctx context.Context, d Device, n news.News) (news.Receipt, error)
+}
+
+// Options of a Server; zero fields are the safe defaults.
+type Options struct {
+	Now       func() time.Time // default time.Now
+	Rand      io.Reader        // default crypto/rand
+	Log       *slog.Logger     // default discards
+	Deliverer Deliverer        // nil: nothing is uploaded, revocations reach no device
+	TokenLife time.Duration    // default TokenLife, and at most that
+}
+
+// Server is the authorization server. It is safe for concurrent use.
+type Server struct {
+	issuer  string
+	store   Store
+	granter Granter
+	deliver Deliverer
+	now     func() time.Time
+	rand    io.Reader
+	log     *slog.Logger
+	life    time.Duration
+	signer  signer
+	uploads *uploadLimits
+}
+
+// New makes a Server for an issuer identifier (RFC 8414 §2). On a store without a signing key it makes one.
+func New(ctx context.Context, issuer string, store Store, granter Granter, o Options) (*Server, error) {
+	s := &Server{
+		issuer: issuer, store: store, granter: granter, deliver: o.Deliverer,
+		now: o.Now, rand: o.Rand, log: o.Log, life: o.TokenLife, uploads: newUploadLimits(),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.rand == nil {
+		s.rand = rand.Reader
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.life <= 0 || s.life > TokenLife {
+		s.life = TokenLife
+	}
+	var err error
+	s.signer, err = loadSigner(ctx, store, s.now())
+	return s, err
+}
+
+// Issuer is the issuer identifier.
+func (s *Server) Issuer() string { return s.issuer }
+
+// Store is the store the server runs on, for faces that only read.
+func (s *Server) Store() Store { return s.store }
+
+// SetDeliverer sets the way to the devices, once, before the server serves: delivery itself needs the server's store.
+func (s *Server) SetDeliverer(d Deliverer) { s.deliver = d }
+
+// signer is the key that signs tokens now.
+type signer struct {
+	id  string
+	key *ecdsa.PrivateKey
+}
+
+// loadSigner takes the newest key, making the first one.
+func loadSigner(ctx context.Context, store Store, now time.Time) (signer, error) {
+	keys, err := store.SigningKeys(ctx)
+	if err != nil {
+		return signer{}, fmt.Errorf("signing keys: %w", err)
+	}
+	if len(keys) == 0 {
+		if err := addSigningKey(ctx, store, now); err != nil && !errors.Is(err, ErrExists) {
+			return signer{}, err
+		}
+		if keys, err = store.SigningKeys(ctx); err != nil {
+			return signer{}, fmt.Errorf("signing keys: %w", err)
+		}
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(keys[0].Private)
+	if err != nil {
+		return signer{}, fmt.Errorf("signing key %s: %w", keys[0].ID, err)
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return signer{}, fmt.Errorf("signing key %s is not on P-256", keys[0].ID)
+	}
+	return signer{id: keys[0].ID, key: key}, nil
+}
+
+// addSigningKey makes the first key under a fixed id, so that of two processes starting at once one gets ErrExists.
+func addSigningKey(ctx context.Context, store Store, now time.Time) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("make signing key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("make signing key: %w", err)
+	}
+	return store.AddSigningKey(ctx, SigningKey{ID: "1", Private: der, CreatedAt: now})
+}
+
+// PublicKeys are the keys that verify this server's tokens, by id.
+func (s *Server) PublicKeys() map[string]*ecdsa.PublicKey {
+	return map[string]*ecdsa.PublicKey{s.signer.id: &s.signer.key.PublicKey}
+}
+
+// Secret makes a random credential of 256 bits as unpadded base64url, and its hash for the store.
+func Secret(random io.Reader) (value string, hash []byte, err error) {
+	raw := make([]byte, minSecretBytes)
+	if _, err := io.ReadFull(random, raw); err != nil {
+		return "", nil, fmt.Errorf("random secret: %w", err)
+	}
+	value = base64.RawURLEncoding.EncodeToString(raw)
+	return value, HashSecret(value), nil
+}
+
+// HashSecret is how random secrets rest in the store (D3): SHA-256, enough for values of 128 random bits and more.
+func HashSecret(value string) []byte {
+	sum := sha256.Sum256([]byte(value))
+	return sum[:]
+}
+
+// Authenticate finds the client that presents id and, unless it is public, secret by method. Unknown client, wrong
+// method and wrong secret are one answer, *ace.Error invalid_client.
+func (s *Server) Authenticate(ctx context.Context, id, secret string, method AuthMethod) (Client, error) {
+	client, err := s.store.Client(ctx, id)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Client{}, err
+	}
+	known := err == nil
+	// The hash is always computed and compared, so that an unknown client costs what a wrong secret costs.
+	same := subtle.ConstantTimeCompare(HashSecret(secret), client.SecretHash) == 1
+	switch {
+	case !known:
+	case client.Public() && method == AuthNone:
+		return client, nil
+	case secretMethod(method) && secretMethod(client.AuthMethod) && same:
+		return client, nil
+	}
+	s.audit(ctx, AuditEntry{Event: "client", Result: "refused", Client: clip(id), Reason: "client authentication"})
+	return Client{}, &ace.Error{Code: ace.InvalidClient, Description: "unknown client or wrong credentials"}
+}
+
+// secretMethod: both ways of sending the secret prove the same thing, so a client registered for one may use the other.
+func secretMethod(m AuthMethod) bool {
+	return slices.Contains([]AuthMethod{AuthSecretBasic, AuthSecretPost}, m)
+}
+
+// audit writes an entry that no transaction carries. An entry that cannot be written is logged: a refusal stands
+// whether or not it is on record, and what is granted is recorded by the transaction that grants it.
+func (s *Server) audit(ctx context.Context, e AuditEntry) {
+	e.At = s.now()
+	if err := s.store.Record(ctx, e); err != nil {
+		s.log.Error("audit entry lost", "event", e.Event, "result", e.Result, "reason", e.Reason, "err", err)
+	}
+}
+
+// clip bounds what a stranger can write into the audit log.
+func clip(s string) string {
+	if len(s) > maxName {
+		return s[:maxName] + "…"
+	}
+	return s
+}

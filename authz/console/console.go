@@ -1,0 +1,199 @@
+// Package console is what people see: the sign-in page, the page that asks whether an app may do something, and the
+// page that says what went wrong. It uses no protocol words and works without scripts.
+//
+// It decides nothing: authz.Server does. Start from New.
+package console
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+)
+
+// cookieName has the __Host- prefix: the browser then insists on Secure, on Path=/ and on this very host.
+const cookieName = "__Host-latchkey"
+
+// parallelHashes bounds the sign-ins being checked at once: 4 × 19 MiB.
+const parallelHashes = 4
+
+//go:embed pages/*.html
+var pageFiles embed.FS
+
+// Console shows pages and keeps people signed in. It is safe for concurrent use.
+type Console struct {
+	server  *authz.Server
+	pages   *template.Template
+	log     *slog.Logger
+	hashing hashing
+	dummy   string // compared when the person is unknown, so that this takes as long
+}
+
+// New makes a Console.
+func New(server *authz.Server, log *slog.Logger) (*Console, error) {
+	pages, err := template.ParseFS(pageFiles, "pages/*.html")
+	if err != nil {
+		return nil, err
+	}
+	dummy, err := HashPassword(rand.Text())
+	if err != nil {
+		return nil, err
+	}
+	return &Console{server: server, pages: pages, log: log, hashing: make(hashing, parallelHashes), dummy: dummy}, nil
+}
+
+// Person is who is signed in on a request, with the session that proves it.
+type Person struct {
+	Name    string
+	session string
+}
+
+// Consent is what the question page shows. Request comes back with the answer, unchanged, and is checked anew.
+type Consent struct {
+	App     string
+	Device  string
+	Actions []string
+	Until   time.Time
+	Once    bool
+	Request string
+	Return  string // origin or scheme the browser will be sent to
+}
+
+// Person finds who is signed in.
+func (c *Console) Person(r *http.Request) (Person, bool) {
+	cookie, err := r.Cookie(cookieName)
+	if err != nil {
+		return Person{}, false
+	}
+	login, err := c.server.Store().Login(r.Context(), authz.HashSecret(cookie.Value), c.server.Now())
+	if err != nil {
+		if !errors.Is(err, authz.ErrNotFound) {
+			c.log.Error("login", "err", err)
+		}
+		return Person{}, false
+	}
+	return Person{Name: login.User, session: cookie.Value}, true
+}
+
+// SignIn checks name and password and starts a session. It reports whether they were right; wrong name and wrong
+// password look and last the same.
+func (c *Console) SignIn(w http.ResponseWriter, r *http.Request, name, password string) (bool, error) {
+	ok, err := c.check(r.Context(), name, password)
+	entry := authz.AuditEntry{At: c.server.Now(), Event: "login", Result: "granted", User: clip(name)}
+	if err != nil || !ok {
+		entry.Result, entry.Reason = "refused", "wrong name or password"
+		if aerr := c.server.Store().Record(r.Context(), entry); aerr != nil {
+			c.log.Error("audit entry lost", "err", aerr)
+		}
+		return false, err
+	}
+	value, hash, err := authz.Secret(rand.Reader)
+	if err != nil {
+		return false, err
+	}
+	login := authz.Login{Hash: hash, User: name, ExpiresAt: c.server.Now().Add(authz.LoginLife)}
+	if err := c.server.Store().AddLogin(r.Context(), login); err != nil {
+		return false, err
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName, Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		MaxAge: int(authz.LoginLife / time.Second),
+	})
+	return true, c.server.Store().Record(r.Context(), entry)
+}
+
+func (c *Console) check(ctx context.Context, name, password string) (ok bool, err error) {
+	if len(name) > maxName || len(password) > MaxPassword {
+		return false, nil
+	}
+	user, err := c.server.Store().User(ctx, name)
+	known := err == nil
+	if err != nil && !errors.Is(err, authz.ErrNotFound) {
+		return false, err
+	}
+	stored := user.PasswordHash
+	if !known {
+		stored = c.dummy
+	}
+	var herr error
+	if err := c.hashing.run(ctx, func() { ok, herr = checkPassword(stored, password) }); err != nil {
+		return false, err
+	}
+	return ok && known, herr
+}
+
+const maxName = 64
+
+func clip(s string) string {
+	if len(s) > maxName {
+		return s[:maxName] + "…"
+	}
+	return s
+}
+
+// Seal binds the answer of a question page to this session and to this very request, against forged posts.
+func (p Person) Seal(request string) string {
+	m := hmac.New(sha256.New, []byte(p.session))
+	m.Write([]byte("consent\x00" + request))
+	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
+}
+
+// Sealed reports whether seal was made for this session and request.
+func (p Person) Sealed(request, seal string) bool {
+	return hmac.Equal([]byte(p.Seal(request)), []byte(seal))
+}
+
+// ShowSignIn asks for name and password; again says that the last try was wrong.
+func (c *Console) ShowSignIn(w http.ResponseWriter, request string, again bool) {
+	status := http.StatusOK
+	if again {
+		status = http.StatusUnauthorized
+	}
+	c.show(w, status, "signin.html", "'self'", struct {
+		Request string
+		Again   bool
+	}{request, again})
+}
+
+// ShowConsent asks the person.
+func (c *Console) ShowConsent(w http.ResponseWriter, p Person, q Consent) {
+	c.show(w, http.StatusOK, "consent.html", "'self' "+q.Return, struct {
+		Consent
+		Person string
+		Seal   string
+	}{q, p.Name, p.Seal(q.Request)})
+}
+
+// ShowError says what went wrong and what to do.
+func (c *Console) ShowError(w http.ResponseWriter, status int, what, next string) {
+	c.show(w, status, "error.html", "'none'", struct{ What, Next string }{what, next})
+}
+
+// show writes a page. formAction is where its form, redirects included, may lead.
+func (c *Console) show(w http.ResponseWriter, status int, page, formAction string, data any) {
+	var out bytes.Buffer
+	if err := c.pages.ExecuteTemplate(&out, page, data); err != nil {
+		c.log.Error("page", "page", page, "err", err)
+		http.Error(w, "something went wrong; please try again", http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'; form-action "+formAction)
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	w.WriteHeader(status)
+	_, _ = w.Write(out.Bytes()) // the person may have gone
+}

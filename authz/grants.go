@@ -1,0 +1,207 @@
+package authz
+
+import (
+	"context"
+	"crypto/ecdh"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/pop"
+	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/news"
+)
+
+// publicKey is the device's P-256 key for sign1-ecdh and jwt.
+func (d *Device) publicKey() (*ecdh.PublicKey, error) {
+	key, err := ecdh.P256().NewPublicKey(d.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("public key of %s: %w", d.Audience(), err)
+	}
+	return key, nil
+}
+
+// ownerNeedsGrant names the actions no owner holds by owning (D26).
+var ownerNeedsGrant = []string{"configure", "administer"}
+
+func reserved(d *Device) aif.Rights {
+	var r aif.Rights
+	for _, name := range ownerNeedsGrant {
+		if a, ok := d.Action(name); ok {
+			r = r.Union(aif.New(aif.Entry{Path: a.Path, Methods: a.Methods}))
+		}
+	}
+	return r
+}
+
+// rightsOf reads a scope: action names and /path:METHOD entries in any order, or AIF as it is. Empty means all.
+func rightsOf(d *Device, scope ace.Scope) (aif.Rights, error) {
+	if scope.Rights != nil {
+		return scope.Rights, nil
+	}
+	r, unknown := d.ParseRights(strings.Fields(scope.Words))
+	if unknown != "" {
+		return nil, &ace.Error{Code: ace.InvalidScope, Description: "the device has no such action"}
+	}
+	return r, nil
+}
+
+// ParseRights turns action names and /path:METHOD entries into rights; unknown is the first word that is neither.
+func (d *Device) ParseRights(words []string) (rights aif.Rights, unknown string) {
+	for _, word := range words {
+		if a, ok := d.Action(word); ok {
+			rights = rights.Union(aif.New(aif.Entry{Path: a.Path, Methods: a.Methods}))
+			continue
+		}
+		e, err := aif.ParseEntry(word)
+		if err != nil {
+			return nil, word
+		}
+		rights = rights.Union(aif.New(e))
+	}
+	return rights, ""
+}
+
+// Names says rights in the device's own words; what has no name is written as /path:METHOD.
+func (d *Device) Names(rights aif.Rights) []string {
+	var names []string
+	left := rights
+	for _, a := range d.Actions {
+		one := aif.New(aif.Entry{Path: a.Path, Methods: a.Methods})
+		if !one.Empty() && one.Subset(left) {
+			names = append(names, a.Name)
+			left = left.Without(one)
+		}
+	}
+	for _, e := range left {
+		names = append(names, e.String())
+	}
+	return names
+}
+
+// ceilingOf is the most a client may carry on this device; words that mean nothing there add nothing.
+func ceilingOf(d *Device, c *Client) aif.Rights {
+	var r aif.Rights
+	for _, word := range c.Ceiling {
+		if one, unknown := d.ParseRights([]string{word}); unknown == "" {
+			r = r.Union(one)
+		}
+	}
+	return r
+}
+
+// scopeFor answers in the manner of the question: words for words, nothing where AIF was granted as asked.
+func scopeFor(d *Device, granted aif.Rights, asked ace.Scope) ace.Scope {
+	if asked.Rights != nil {
+		if granted.Equal(asked.Rights) {
+			return ace.Scope{}
+		}
+		return ace.Scope{Rights: granted}
+	}
+	return ace.Scope{Words: strings.Join(d.Names(granted), " ")}
+}
+
+// Give stores an owner's permission after checking that it is the owner's to give.
+func (s *Server) Give(ctx context.Context, g Grant) (Grant, error) {
+	d, err := s.store.Device(ctx, g.Device)
+	if err != nil {
+		return Grant{}, fmt.Errorf("device: %w", err)
+	}
+	now := s.now()
+	switch {
+	case d.Owner != g.Owner:
+		return Grant{}, fmt.Errorf("%s does not own %s", g.Owner, d.Name)
+	case (g.To.User == "") == (g.To.Client == ""):
+		return Grant{}, errors.New("a grant is for one user or one client")
+	case len(g.Rights) == 0 || !g.Rights.Subset(d.Rights()):
+		return Grant{}, fmt.Errorf("%s cannot do all of %s", d.Name, g.Rights)
+	case !g.Until.IsZero() && !g.Until.After(now):
+		return Grant{}, errors.New("the grant would have ended already: give a later --until")
+	case !g.Until.IsZero() && !g.Until.After(g.From):
+		return Grant{}, errors.New("the grant would end before it begins: give a later --until")
+	}
+	if _, err := s.rand.Read(g.ID[:]); err != nil {
+		return Grant{}, fmt.Errorf("grant id: %w", err)
+	}
+	g.CreatedAt = now
+	if err := s.store.AddGrant(ctx, g); err != nil {
+		return Grant{}, fmt.Errorf("store grant: %w", err)
+	}
+	s.audit(ctx, AuditEntry{Event: "grant.add", Result: "granted", User: g.Owner, Client: g.To.Client, Device: d.Audience(), Grant: g.ID})
+	return g, nil
+}
+
+// Revocation is how far the end of a grant has come.
+type Revocation struct {
+	Grant     Grant
+	Device    Device
+	Confirmed bool      // the device answered that it dropped every token of the grant
+	EndsBy    time.Time // when the last token ends by itself; zero: no token was out
+	Cause     error     // why it is not confirmed
+}
+
+// Revoke ends a grant: minting stops at once, then the device is told over its channel. Confirmed is true only after
+// the device's own answer. An error means that not even minting has been stopped.
+func (s *Server) Revoke(ctx context.Context, id pop.GrantID) (Revocation, error) {
+	now := s.now()
+	out, err := s.store.Revoke(ctx, id, now)
+	if err != nil {
+		return Revocation{}, fmt.Errorf("revoke: %w", err)
+	}
+	r := Revocation{}
+	if r.Grant, err = s.store.Grant(ctx, id); err != nil {
+		return Revocation{}, err
+	}
+	if r.Device, err = s.store.Device(ctx, r.Grant.Device); err != nil {
+		return Revocation{}, err
+	}
+	for _, t := range out {
+		if t.Expires.After(r.EndsBy) {
+			r.EndsBy = t.Expires
+		}
+	}
+	s.audit(ctx, AuditEntry{Event: "grant.revoke", Result: "granted", User: r.Grant.Owner, Device: r.Device.Audience(), Grant: id})
+	r.Confirmed, r.Cause = s.tell(ctx, &r.Device, out)
+	if r.Confirmed {
+		return r, s.store.Confirm(ctx, id, s.now())
+	}
+	return r, nil
+}
+
+// tell sends the hashes of ended tokens and reports whether the device has applied them.
+func (s *Server) tell(ctx context.Context, d *Device, ended []TokenRecord) (bool, error) {
+	if s.deliver == nil || d.Delivery != DeliveryPush {
+		return false, errors.New("the device is not online; its tokens end by themselves")
+	}
+	sequence, err := s.store.NextSequence(ctx, d.ID, SequenceNews, s.now())
+	if err != nil {
+		return false, fmt.Errorf("news sequence: %w", err)
+	}
+	receipt, err := s.deliver.Tell(ctx, *d, news.News{Sequence: sequence, IssuedAt: s.now(), Items: revocationItems(ended, s.now())})
+	if err != nil {
+		return false, err
+	}
+	if !receipt.Applied {
+		return false, errors.New("the device answered that it could not apply the news")
+	}
+	return true, nil
+}
+
+// revocationItems lists every hash the device may know a token by, and the time, so that the news is never empty.
+func revocationItems(ended []TokenRecord, now time.Time) []news.Item {
+	items := []news.Item{news.TimeItem(now)}
+	var hashes [][]byte
+	for _, t := range ended {
+		hashes = append(hashes, t.Hash)
+		if t.AltHash != nil {
+			hashes = append(hashes, t.AltHash)
+		}
+	}
+	for batch := range slices.Chunk(hashes, news.MaxHashes) {
+		items = append(items, news.HashesItem(batch...))
+	}
+	return items
+}

@@ -1,0 +1,233 @@
+// Package httpapi is the authorization server's HTTP face: /authorize, /token, /jwks and the metadata document
+// (RFC 6749, RFC 7636, RFC 8252, RFC 8414, RFC 9207). It parses and writes; authz.Server decides, authz/console shows
+// pages. Start from New.
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/console"
+	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/jose"
+)
+
+// Bounds of what a stranger may send.
+const (
+	maxBody  = 16 << 10 // bytes of a form or JSON body; the longest honest one has under 2 KiB
+	maxQuery = 4 << 10  // bytes of an /authorize query
+)
+
+type face struct {
+	server  *authz.Server
+	console *console.Console
+	log     *slog.Logger
+}
+
+// New makes the handler of all HTTP endpoints.
+func New(server *authz.Server, pages *console.Console, log *slog.Logger) http.Handler {
+	f := &face{server: server, console: pages, log: log}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /authorize", f.authorize)
+	mux.HandleFunc("POST /authorize", f.answer)
+	mux.HandleFunc("POST /login", f.login)
+	mux.HandleFunc("POST /token", f.token)
+	mux.HandleFunc("GET /jwks", f.jwks)
+	mux.HandleFunc("GET /.well-known/oauth-authorization-server", f.metadata)
+	mux.HandleFunc("GET /{$}", f.home)
+	// Forged posts from other sites are stopped here for browsers that say where a post comes from; the sealed
+	// request of the consent form stops the others.
+	return http.NewCrossOriginProtection().Handler(mux)
+}
+
+// Serve returns an http.Server with limits on time and header size.
+func Serve(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+		WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+}
+
+func (f *face) home(w http.ResponseWriter, _ *http.Request) {
+	f.console.ShowError(w, http.StatusOK, "There is nothing to do on this page.", "Open the app of your door or device; it brings you to the right place.")
+}
+
+// token answers RFC 6749 §3.2 requests, with the ACE parameters of RFC 9200 in the encodings of D12.
+func (f *face) token(w http.ResponseWriter, r *http.Request) {
+	in, err := parseToken(w, r)
+	if err != nil {
+		f.tokenError(w, r, err)
+		return
+	}
+	client, err := f.authenticate(r, in)
+	if err != nil {
+		f.tokenError(w, r, err)
+		return
+	}
+	out, err := f.server.Token(r.Context(), authz.Caller{Client: client, Encoding: authz.EncodingJSON}, in)
+	if err != nil {
+		f.tokenError(w, r, err)
+		return
+	}
+	body, err := out.JSON()
+	if err != nil {
+		f.tokenError(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, body)
+}
+
+// httpError refuses below the level of OAuth.
+type httpError struct {
+	status int
+	text   string
+}
+
+func (e *httpError) Error() string { return e.text }
+
+// parseToken reads form or JSON. Parameters in the address are refused: they would end up in logs (RFC 6749 §2.3.1).
+func parseToken(w http.ResponseWriter, r *http.Request) (*ace.TokenRequest, error) {
+	if r.URL.RawQuery != "" {
+		return nil, &ace.Error{Code: ace.InvalidRequest, Description: "parameters belong in the body, not in the address"}
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		kind = ""
+	}
+	switch kind {
+	case "application/x-www-form-urlencoded":
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil, &ace.Error{Code: ace.InvalidRequest, Description: "the form is malformed"}
+		}
+		return ace.ParseTokenRequestForm(form)
+	case "application/json", "application/ace+json":
+		return ace.ParseTokenRequestJSON(body)
+	}
+	return nil, &httpError{http.StatusUnsupportedMediaType, "send application/x-www-form-urlencoded or application/json"}
+}
+
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, &httpError{http.StatusRequestEntityTooLarge, "the body is larger than 16 KiB"}
+	}
+	if err != nil {
+		return nil, &httpError{http.StatusBadRequest, "the body ended early"}
+	}
+	return body, nil
+}
+
+// authenticate takes credentials from one place only (RFC 6749 §2.3).
+func (f *face) authenticate(r *http.Request, in *ace.TokenRequest) (authz.Client, error) {
+	if r.Header.Get("Authorization") == "" {
+		if in.ClientSecret != "" {
+			return f.server.Authenticate(r.Context(), in.ClientID, in.ClientSecret, authz.AuthSecretPost)
+		}
+		return f.server.Authenticate(r.Context(), in.ClientID, "", authz.AuthNone)
+	}
+	user, password, ok := r.BasicAuth()
+	id, err1 := url.QueryUnescape(user)
+	secret, err2 := url.QueryUnescape(password)
+	if !ok || err1 != nil || err2 != nil {
+		return authz.Client{}, &ace.Error{Code: ace.InvalidClient, Description: "Authorization must be Basic with form-encoded id and secret"}
+	}
+	if in.ClientSecret != "" || in.ClientID != "" && in.ClientID != id {
+		return authz.Client{}, &ace.Error{Code: ace.InvalidRequest, Description: "client credentials in two places"}
+	}
+	return f.server.Authenticate(r.Context(), id, secret, authz.AuthSecretBasic)
+}
+
+// tokenError is the one place where errors become bytes on this face (RFC 6749 §5.2).
+func (f *face) tokenError(w http.ResponseWriter, r *http.Request, err error) {
+	var wire *ace.Error
+	var below *httpError
+	switch {
+	case errors.As(err, &below):
+		http.Error(w, below.text, below.status)
+		return
+	case !errors.As(err, &wire):
+		f.log.Error("token", "err", err)
+		writeJSON(w, http.StatusInternalServerError, []byte(`{"error":"server_error"}`))
+		return
+	}
+	status := http.StatusBadRequest
+	if wire.Code == ace.InvalidClient {
+		status = http.StatusUnauthorized
+		if r.Header.Get("Authorization") != "" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="latchkey"`)
+		}
+	}
+	body, err := wire.JSON()
+	if err != nil {
+		f.log.Error("token error", "err", err)
+		body = []byte(`{"error":"server_error"}`)
+	}
+	writeJSON(w, status, body)
+}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client may have gone
+}
+
+func (f *face) jwks(w http.ResponseWriter, _ *http.Request) {
+	body, err := jose.PublicSet(f.server.PublicKeys())
+	if err != nil {
+		f.log.Error("jwks", "err", err)
+		http.Error(w, "server error", http.StatusInternalServerError)
+		return
+	}
+	writePublic(w, body)
+}
+
+// metadata tells what this server does today, nothing more (RFC 8414 §2).
+func (f *face) metadata(w http.ResponseWriter, _ *http.Request) {
+	issuer := f.server.Issuer()
+	body, err := json.Marshal(map[string]any{
+		"issuer":                                         issuer,
+		"authorization_endpoint":                         issuer + "/authorize",
+		"token_endpoint":                                 issuer + "/token",
+		"jwks_uri":                                       issuer + "/jwks",
+		"response_types_supported":                       []string{"code"},
+		"response_modes_supported":                       []string{"query"},
+		"grant_types_supported":                          []string{authz.AuthorizationCode, authz.ClientCredentials},
+		"code_challenge_methods_supported":               []string{"S256"},
+		"token_endpoint_auth_methods_supported":          []authz.AuthMethod{authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost},
+		"authorization_response_iss_parameter_supported": true,
+	})
+	if err != nil {
+		f.log.Error("metadata", "err", err)
+		http.Error(w, "server error", http.StatusInternalServerError)
+		return
+	}
+	writePublic(w, body)
+}
+
+func writePublic(w http.ResponseWriter, body []byte) {
+	writeJSON(&cacheable{w}, http.StatusOK, body)
+}
+
+// cacheable lets documents that change rarely be cached for a while.
+type cacheable struct{ http.ResponseWriter }
+
+func (c *cacheable) WriteHeader(status int) {
+	c.Header().Set("Cache-Control", "public, max-age=300")
+	c.ResponseWriter.WriteHeader(status)
+}

@@ -1,0 +1,230 @@
+package authz
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/pop"
+	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/cose"
+	"github.com/latchkey-ace/latchkey/pop/cwt"
+	"github.com/latchkey-ace/latchkey/pop/jose"
+	"github.com/latchkey-ace/latchkey/pop/provision"
+)
+
+// possession is the key the token will be bound to.
+type possession struct {
+	material pop.InputMaterial
+	made     []byte // the key itself if the client made it; nil if we did
+}
+
+// minted is a token that exists: it has been recorded.
+type minted struct {
+	bytes     []byte
+	record    TokenRecord
+	material  pop.InputMaterial
+	expiresIn time.Duration
+}
+
+// checkKey takes the client's key or makes one (ARCHITECTURE.md decision 11, D9, D10).
+func (s *Server) checkKey(_ context.Context, r *request) error {
+	id := make([]byte, materialIDSize)
+	if _, err := io.ReadFull(s.rand, id); err != nil {
+		return fmt.Errorf("possession key: %w", err)
+	}
+	r.key.material.ID = id
+	if r.ReqCnf != nil {
+		return r.takeKey()
+	}
+	secret := make([]byte, secretSize)
+	if _, err := io.ReadFull(s.rand, secret); err != nil {
+		return fmt.Errorf("possession key: %w", err)
+	}
+	r.key.material.MasterSecret = secret
+	return nil
+}
+
+func (r *request) takeKey() error {
+	bad := func(why string) error { return &ace.Error{Code: ace.InvalidRequest, Description: "req_cnf: " + why} }
+	key := r.ReqCnf.Key
+	switch {
+	case r.ReqCnf.KeyID != nil:
+		return bad("this server does not extend a token series; ask without req_cnf")
+	case key == nil:
+		return bad("must hold a COSE_Key or jwk")
+	case key.Secret() == nil:
+		return &ace.Error{Code: ace.UnsupportedPoPKey, Description: "this device takes symmetric possession keys only"}
+	case !r.caller.Client.ClientMadeKeys:
+		return bad("this client may not choose the key; ask without req_cnf")
+	case len(key.ID()) != 0:
+		return bad("the key must have no kid; the server assigns it")
+	}
+	k := key.Secret()
+	if len(k) != 16 && len(k) != 32 {
+		return bad("the key must be 16 or 32 random bytes")
+	}
+	if !slices.ContainsFunc(k, func(b byte) bool { return b != k[0] }) {
+		return bad("the key is not random")
+	}
+	r.key.material.MasterSecret, r.key.made = k, k
+	return nil
+}
+
+// checkDevice refuses what the device could not judge (D16), before a code is spent on it.
+func (s *Server) checkDevice(_ context.Context, r *request) error {
+	d := &r.device
+	if d.Profile != pop.ProfileCoAPOSCORE || r.Profile != nil && r.Profile.Named && r.Profile.Profile != d.Profile {
+		return &ace.Error{Code: ace.IncompatibleProfiles, Description: "this device speaks " + d.Profile.String()}
+	}
+	if d.RequireCNonce && r.CNonce == nil {
+		return &ace.Error{Code: ace.InvalidRequest, Description: "cnonce is missing: ask the device for one first"}
+	}
+	until := r.decision.Until
+	if d.Clock != provision.ClockSynced && r.CNonce == nil && !until.IsZero() && until.Sub(s.now()) < d.exi() {
+		return &ace.Error{Code: ace.InvalidScope, Description: "the grant ends sooner than this device, which has no clock, could tell; ask at the device with a cnonce"}
+	}
+	return nil
+}
+
+// exi is the lifetime a device without a clock counts from first acceptance.
+func (d *Device) exi() time.Duration {
+	if d.ExpiresIn > 0 {
+		return d.ExpiresIn
+	}
+	return DefaultEXI
+}
+
+// issue makes the token. It runs inside the minting transaction.
+func (s *Server) issue(r *request, m Minting, now time.Time) (minted, error) {
+	claims, expiresIn := s.claims(r, m, now)
+	seal, ok := shapes[r.device.Shape]
+	if !ok {
+		return minted{}, fmt.Errorf("device %s: unknown token shape %v", r.device.Audience(), r.device.Shape)
+	}
+	token, err := seal(s, &r.device, claims, r.key.material)
+	if err != nil {
+		return minted{}, fmt.Errorf("issue for %s: %w", r.device.Audience(), err)
+	}
+	record := TokenRecord{
+		ID: claims.ID, Device: r.device.ID, Grant: r.decision.Grant, Client: r.caller.Client.ID, User: r.code.User,
+		Code: m.Code.Hash, IssuedAt: now, Expires: claims.Expires,
+	}
+	record.Hash, record.AltHash = hashes(r.device.Shape, token, r.caller.Encoding)
+	return minted{bytes: token, record: record, material: r.key.material, expiresIn: expiresIn}, nil
+}
+
+// claims says what is granted. Whole seconds: rounding down shortens, never lengthens.
+func (s *Server) claims(r *request, m Minting, now time.Time) (*pop.Claims, time.Duration) {
+	now = now.Truncate(time.Second)
+	c := &pop.Claims{
+		Audience: r.device.Audience(), IssuedAt: now, Scope: r.decision.Rights, CNonce: r.CNonce,
+		ID:      binary.BigEndian.AppendUint64(slices.Clone(r.device.ID[:]), m.Sequence),
+		Profile: r.device.Profile,
+		Grant:   &pop.GrantRef{Epoch: m.Epoch, Grant: r.decision.Grant, Once: r.decision.Once},
+	}
+	life := s.life
+	if r.device.Clock != provision.ClockSynced {
+		c.ExpiresIn = r.device.exi()
+		life = c.ExpiresIn + HoldLife
+	}
+	c.Expires = now.Add(life)
+	if until := r.decision.Until; !until.IsZero() && until.Before(c.Expires) {
+		c.Expires = until.Truncate(time.Second)
+	}
+	expiresIn := c.Expires.Sub(now)
+	if c.ExpiresIn > 0 {
+		expiresIn = min(expiresIn, c.ExpiresIn) // OFF-9: never promise more than exi
+	}
+	return c, expiresIn
+}
+
+// sealer makes one of the offline token shapes (ARCHITECTURE.md §3.12).
+type sealer func(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error)
+
+var shapes = map[provision.Shape]sealer{
+	provision.ShapeEncrypt0:  sealEncrypt0,
+	provision.ShapeSign1:     sealSign1,
+	provision.ShapeSign1ECDH: sealSign1ECDH,
+	provision.ShapeJWT:       sealJWT,
+}
+
+// sealEncrypt0 is shape (a): everything encrypted under the device's token key, the OSCORE input material inside.
+func sealEncrypt0(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+	key, err := provision.SymmetricKey(d.RootKey, provision.PurposeToken, d.ID, provision.FirstKeyID)
+	if err != nil {
+		return nil, err
+	}
+	c.Confirmation = pop.Confirmation{OSCORE: &m}
+	return cwt.Seal(c, cwt.Encrypt0{Key: key}, s.rand)
+}
+
+// sealSign1 is shape (b) with the possession key under the device's shared cnf key (D7).
+func sealSign1(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+	key, err := provision.SymmetricKey(d.RootKey, provision.PurposeCnf, d.ID, provision.FirstKeyID)
+	if err != nil {
+		return nil, err
+	}
+	c.Confirmation.Encrypted, err = cwt.EncryptKey(cose.NewSymmetric(m.MasterSecret, m.ID), key, s.rand)
+	if err != nil {
+		return nil, err
+	}
+	return s.sign(d, c)
+}
+
+// sealSign1ECDH is shape (b) with the possession key under the device's public key (D7).
+func sealSign1ECDH(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+	to, err := d.publicKey()
+	if err != nil {
+		return nil, err
+	}
+	c.Confirmation.Encrypted, err = cwt.EncryptKeyTo(cose.NewSymmetric(m.MasterSecret, m.ID), to, s.rand)
+	if err != nil {
+		return nil, err
+	}
+	return s.sign(d, c)
+}
+
+// sign signs a CWT; a device marked private gets it inside an Encrypt0.
+func (s *Server) sign(d *Device, c *pop.Claims) ([]byte, error) {
+	sign := cwt.Sign1{Signer: s.signer.key, ID: cose.KeyID(s.signer.id)}
+	if !d.Private {
+		return cwt.Seal(c, sign, s.rand)
+	}
+	key, err := provision.SymmetricKey(d.RootKey, provision.PurposeToken, d.ID, provision.FirstKeyID)
+	if err != nil {
+		return nil, err
+	}
+	return cwt.Seal(c, cwt.Nested{Sign1: sign, Encrypt0: cwt.Encrypt0{Key: key}}, s.rand)
+}
+
+// sealJWT is shape (c): a signed JWT whose cnf.jwe holds the possession key (D8).
+func sealJWT(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+	to, err := d.publicKey()
+	if err != nil {
+		return nil, err
+	}
+	c.Confirmation.JWE, err = jose.EncryptKey(m.MasterSecret, m.ID, to)
+	if err != nil {
+		return nil, err
+	}
+	c.Issuer = s.issuer
+	token, err := jose.Sign(c, jose.Signer{Key: s.signer.key, ID: s.signer.id})
+	return []byte(token), err
+}
+
+// hashes are the token's hash as of the answer, and the one the device may compute instead (D8).
+func hashes(shape provision.Shape, token []byte, e Encoding) (hash, alt []byte) {
+	if shape != provision.ShapeJWT {
+		h := cwt.Hash(token)
+		return h[:], nil
+	}
+	asJSON, asCBOR := cwt.HashJWT(string(token))
+	if e == EncodingCBOR {
+		return asCBOR[:], asJSON[:]
+	}
+	return asJSON[:], asCBOR[:]
+}

@@ -1,0 +1,22 @@
+package authz
+
+import "time"
+
+// Bounds of the token service, each with its reason.
+const (
+	CodeLife      = 60 * time.Second // D20: a code travels once from browser to app
+	LoginLife     = 12 * time.Hour   // a browser session; nobody should sign in twice in one evening
+	TokenLife     = time.Hour        // tokens bounded by exp; an app asks again, and a revocation missed costs an hour
+	HoldLife      = 24 * time.Hour   // how long a phone may hold an exi token before showing it (OFF-8)
+	DefaultEXI    = 8 * time.Hour    // exi of a device whose record names none: a working day
+	MaxEXI        = 366 * 24 * time.Hour
+	UploadTime    = 5 * time.Second // D18: the phone waits for the lock no longer than this
+	ReplayGrace   = time.Minute     // D20: a second redemption within it may be a retransmission
+	UploadsGrant  = 6               // D18: uploads per grant and hour
+	UploadsDevice = 60              // D18: uploads per device and hour
+
+	materialIDSize = 8  // bytes; D7 allows 1–8, and it must be unique among all our materials (RFC 9203 §3.2)
+	secretSize     = 16 // bytes of a possession key made here
+	minSecretBytes = 32 // bytes of randomness in a client secret
+	maxName        = 64 // bytes of a client id, user or device name
+)

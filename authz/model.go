@@ -1,0 +1,196 @@
+package authz
+
+import (
+	"time"
+
+	"github.com/latchkey-ace/latchkey/pop"
+	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/provision"
+)
+
+// AuthMethod is how a client proves itself (IANA OAuth Token Endpoint Authentication Methods, and ours for CoAP).
+type AuthMethod string
+
+const (
+	AuthNone        AuthMethod = "none"                // public client
+	AuthSecretBasic AuthMethod = "client_secret_basic" // RFC 6749 §2.3.1
+	AuthSecretPost  AuthMethod = "client_secret_post"  // RFC 6749 §2.3.1
+	AuthOSCORE      AuthMethod = "oscore"              // the CoAP peer's security context (RFC 9203 §3)
+)
+
+// Grant types (RFC 6749 §4.1, §4.4).
+const (
+	AuthorizationCode = "authorization_code"
+	ClientCredentials = "client_credentials"
+)
+
+// Client is a registered application.
+type Client struct {
+	ID             string
+	AuthMethod     AuthMethod
+	SecretHash     []byte // SHA-256 of a random secret of at least 256 bits; nil without a secret
+	RedirectURIs   []string
+	GrantTypes     []string
+	ClientMadeKeys bool     // may choose the possession key (ARCHITECTURE.md decision 11)
+	Ceiling        []string // scope words it may ever ask for; nil: no ceiling. Never a grant (D26)
+	Channel        *Channel // OSCORE material for CoAP; nil for HTTP-only clients
+	CreatedAt      time.Time
+}
+
+// Public reports whether the client has no credential of its own.
+func (c *Client) Public() bool { return c.AuthMethod == AuthNone }
+
+// Channel is provisioned OSCORE material between this server and a client. It is the input of appendix B.2 runs
+// (D1), never used as a context itself. At rest MasterSecret is sealed (D3).
+type Channel struct {
+	MasterSecret []byte
+	MasterSalt   []byte
+	PeerID       []byte // the client's Sender ID, unique among all peers of this server
+	ServerID     []byte // our Sender ID
+}
+
+// User is a person who signs in.
+type User struct {
+	Name         string
+	PasswordHash string // argon2id in PHC string format
+	CreatedAt    time.Time
+}
+
+// Delivery is how the possession key reaches the device.
+type Delivery string
+
+const (
+	DeliveryPush       Delivery = "push"
+	DeliveryEmbed      Delivery = "embed"
+	DeliveryIntrospect Delivery = "introspect" // refused until introspection exists
+)
+
+// Device is a resource server's record.
+type Device struct {
+	ID            provision.DeviceID
+	Name          string // for people; unique on this server; never on the wire to devices (D6)
+	Owner         string // User.Name
+	Kind          provision.Kind
+	Delivery      Delivery
+	Profile       pop.Profile
+	Clock         provision.Clock
+	Shape         provision.Shape
+	Actions       []provision.Action
+	RootKey       []byte // 32 bytes; sealed at rest
+	PublicKey     []byte // P-256, uncompressed point, for sign1-ecdh and jwt; nil otherwise
+	SenderID      []byte // the device's OSCORE Sender ID towards this server, unique among all peers
+	Epoch         uint64
+	ExpiresIn     time.Duration // exi of its tokens; one value per device (OFF-5); whole seconds
+	Private       bool          // token content is for the device alone: Sign1 goes inside Encrypt0 (D7)
+	RequireCNonce bool
+	Remote        bool
+	CreatedAt     time.Time
+	Registration  Registration
+}
+
+// Audience is the aud of its tokens.
+func (d *Device) Audience() string { return provision.Audience(d.ID) }
+
+// Action finds a named action.
+func (d *Device) Action(name string) (provision.Action, bool) {
+	for _, a := range d.Actions {
+		if a.Name == name {
+			return a, true
+		}
+	}
+	return provision.Action{}, false
+}
+
+// Rights is everything the device can do.
+func (d *Device) Rights() aif.Rights {
+	var all aif.Rights
+	for _, a := range d.Actions {
+		all = all.Union(aif.New(aif.Entry{Path: a.Path, Methods: a.Methods}))
+	}
+	return all
+}
+
+// Registration is what a device last told about itself over its channel (D22), from an address it has proven (D5).
+type Registration struct {
+	Address   string    // last verified transport address; "" before the first registration
+	LocalURIs []string  // where a client near it may reach it, in order of preference
+	ExpiresAt time.Time // end of the registration's lifetime
+	SeenAt    time.Time
+}
+
+// Subject holds rights: exactly one field is set.
+type Subject struct {
+	User   string
+	Client string
+}
+
+// Grant is an owner's permission.
+type Grant struct {
+	ID          pop.GrantID
+	Owner       string
+	To          Subject
+	Device      provision.DeviceID
+	Rights      aif.Rights
+	From        time.Time // zero: at once
+	Until       time.Time // zero: until revoked
+	Once        bool      // every state-changing right may be used once (D14)
+	Spent       aif.Rights
+	CreatedAt   time.Time
+	RevokedAt   time.Time // zero: live
+	ConfirmedAt time.Time // when the device confirmed the revocation
+}
+
+// CodeGrant is what an authorization code stands for. Only the SHA-256 of the code is stored.
+type CodeGrant struct {
+	Hash        []byte
+	Client      string
+	User        string
+	RedirectURI string
+	Challenge   string // PKCE S256
+	Device      provision.DeviceID
+	Rights      aif.Rights // what the user agreed to
+	Grant       pop.GrantID
+	IssuedAt    time.Time
+	ExpiresAt   time.Time
+	ConsumedAt  time.Time // zero: unused. A consumed row stays as a tombstone so that a replay is recognised (D20)
+}
+
+// Login is a person's session in the browser. Only the SHA-256 of its id is stored.
+type Login struct {
+	Hash      []byte
+	User      string
+	ExpiresAt time.Time
+}
+
+// SigningKey is a P-256 key of this server.
+type SigningKey struct {
+	ID        string
+	Private   []byte // PKCS #8; sealed at rest
+	CreatedAt time.Time
+}
+
+// TokenRecord is what is remembered of an issued token: never its bytes, never its key (D3).
+type TokenRecord struct {
+	Hash     []byte // RFC 9770 token hash as of the answer's encoding
+	AltHash  []byte // the hash a device computes when the encodings differ (JWT in JSON, D8); nil otherwise
+	ID       []byte // cti
+	Device   provision.DeviceID
+	Grant    pop.GrantID
+	Client   string
+	User     string
+	Code     []byte // hash of the code it came from; nil otherwise
+	IssuedAt time.Time
+	Expires  time.Time
+}
+
+// AuditEntry is one decision: who, what, and why.
+type AuditEntry struct {
+	At     time.Time
+	Event  string // "token", "authorize", "login", "grant.add", "grant.revoke", "upload", "register" …
+	Result string // "granted" or "refused"
+	Reason string // for people and tests; no secrets
+	Client string
+	User   string
+	Device string // audience
+	Grant  pop.GrantID
+}

@@ -1,0 +1,176 @@
+// Package policy decides what a token may say: grants × client × audience × asked rights → granted rights, or the
+// reason why not. It is pure: no clock, no store, no network. It knows nothing of tokens and keys.
+// Start from Decide.
+package policy
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/pop"
+	"github.com/latchkey-ace/latchkey/pop/aif"
+)
+
+// Grant is one permission, already known to be for this subject and device.
+type Grant struct {
+	ID          pop.GrantID
+	Rights      aif.Rights
+	Spent       aif.Rights // used up, of a Once grant
+	From, Until time.Time  // zero: unbounded
+	Once        bool
+	Revoked     bool
+}
+
+// Request is everything a decision depends on.
+type Request struct {
+	Now       time.Time
+	Owner     bool       // the subject owns the device
+	Available aif.Rights // everything the device can do
+	Reserved  aif.Rights // what even the owner needs a grant for: configure and administer (D26)
+	Ceiling   aif.Rights // the most the client may carry, with HasCeiling
+	Asked     aif.Rights // empty: everything the subject may have
+	Grants    []Grant
+
+	HasCeiling bool
+}
+
+// Decision is what a token may carry. All of it comes from one grant, because a token names one (D6).
+type Decision struct {
+	Grant  pop.GrantID // zero: the owner's own rights
+	Rights aif.Rights
+	Until  time.Time // zero: unbounded
+	Once   []uint    // indexes into Rights whose state-changing methods may be used once
+}
+
+// Reason says why nothing was granted. The texts are stable: they stand in the audit log.
+type Reason string
+
+const (
+	ReasonUnknownRight Reason = "the device has no such action"
+	ReasonCeiling      Reason = "the client may never ask for this"
+	ReasonNoGrant      Reason = "no grant"
+	ReasonMore         Reason = "more than was granted"
+	ReasonNotYet       Reason = "the grant has not begun"
+	ReasonEnded        Reason = "the grant has ended"
+	ReasonRevoked      Reason = "the grant was revoked"
+	ReasonUsed         Reason = "the grant is used up"
+	ReasonReserved     Reason = "the owner needs a grant to oneself for this"
+)
+
+// RefusedError is a decision against the request.
+type RefusedError struct{ Reason Reason }
+
+func (e *RefusedError) Error() string { return fmt.Sprintf("refused: %s", string(e.Reason)) }
+
+func refuse(r Reason) (Decision, error) { return Decision{}, &RefusedError{Reason: r} }
+
+// Decide grants all that was asked or nothing: a token that silently carries less would surprise at the door. With
+// several grants that would do, it takes the one that lasts longest.
+func Decide(r Request) (Decision, error) {
+	if !r.Asked.Subset(r.Available) {
+		return refuse(ReasonUnknownRight)
+	}
+	if r.HasCeiling && !r.Asked.Subset(r.Ceiling) {
+		return refuse(ReasonCeiling)
+	}
+	if r.Owner {
+		if d, ok := r.own(); ok {
+			return d, nil
+		}
+	}
+	return r.granted()
+}
+
+// own answers from the owner's own rights.
+func (r Request) own() (Decision, bool) {
+	held := r.capped(r.Available.Without(r.Reserved))
+	if len(r.Asked) == 0 {
+		return Decision{Rights: held}, len(held) > 0
+	}
+	return Decision{Rights: r.Asked}, r.Asked.Subset(held)
+}
+
+func (r Request) capped(rights aif.Rights) aif.Rights {
+	if r.HasCeiling {
+		return rights.Intersect(r.Ceiling)
+	}
+	return rights
+}
+
+// granted answers from the best grant, or with the reason of the grant that came closest.
+func (r Request) granted() (Decision, error) {
+	best, reason := Decision{}, ReasonNoGrant
+	if r.Owner {
+		reason = ReasonReserved
+	}
+	found := false
+	for _, g := range r.Grants {
+		d, why := r.from(g)
+		if why != "" {
+			reason = closer(reason, why)
+			continue
+		}
+		if !found || lasts(d.Until, best.Until) {
+			best, found = d, true
+		}
+	}
+	if !found {
+		return refuse(reason)
+	}
+	return best, nil
+}
+
+// from tries one grant.
+func (r Request) from(g Grant) (Decision, Reason) {
+	switch {
+	case g.Revoked:
+		return Decision{}, ReasonRevoked
+	case r.Now.Before(g.From):
+		return Decision{}, ReasonNotYet
+	case !g.Until.IsZero() && !r.Now.Before(g.Until):
+		return Decision{}, ReasonEnded
+	}
+	held := r.capped(g.Rights.Intersect(r.Available))
+	left := held.Without(g.Spent)
+	asked := r.Asked
+	if len(asked) == 0 {
+		asked = left
+	}
+	switch {
+	case len(left) == 0 && len(held) > 0:
+		return Decision{}, ReasonUsed
+	case len(asked) == 0 || !asked.Subset(held):
+		return Decision{}, ReasonMore
+	case !asked.Subset(left):
+		return Decision{}, ReasonUsed
+	}
+	return Decision{Grant: g.ID, Rights: asked, Until: g.Until, Once: onceIndexes(g, asked)}, ""
+}
+
+// onceIndexes names the entries that change state; looking may be repeated.
+func onceIndexes(g Grant, rights aif.Rights) []uint {
+	if !g.Once {
+		return nil
+	}
+	var once []uint
+	for i, e := range rights {
+		if e.Methods.ChangesState() {
+			once = append(once, uint(i))
+		}
+	}
+	return once
+}
+
+func lasts(a, b time.Time) bool {
+	return !b.IsZero() && (a.IsZero() || a.After(b))
+}
+
+// order of closeness: the later reason tells the person more.
+var closeness = map[Reason]int{ReasonNoGrant: 0, ReasonReserved: 1, ReasonRevoked: 2, ReasonEnded: 3, ReasonNotYet: 4, ReasonMore: 5, ReasonUsed: 6}
+
+func closer(a, b Reason) Reason {
+	if closeness[b] > closeness[a] {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,342 @@
+package authz
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz/policy"
+	"github.com/latchkey-ace/latchkey/pop"
+	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/provision"
+)
+
+// Encoding is how the answer will be written; a token's hash depends on it (RFC 9770 §4).
+type Encoding int
+
+const (
+	EncodingJSON Encoding = iota
+	EncodingCBOR
+)
+
+// Caller is the authenticated client behind a request. A face makes it; nothing in the request can.
+type Caller struct {
+	Client   Client
+	Encoding Encoding
+}
+
+// request is one token request on its way through the steps of Token.
+type request struct {
+	*ace.TokenRequest
+	caller   Caller
+	device   Device
+	key      possession
+	code     CodeGrant // as read, not yet consumed; zero for client_credentials
+	decision policy.Decision
+}
+
+// Token answers a token request (RFC 6749 §3.2, RFC 9200 §5.8): it finds the audience, checks the possession key,
+// decides the rights, then consumes the grant and issues in one transaction, and at last delivers.
+//
+// Errors are *ace.Error for the client; any other error is a fault of this server and says nothing to the client.
+func (s *Server) Token(ctx context.Context, caller Caller, in *ace.TokenRequest) (*ace.TokenResponse, error) {
+	r := &request{TokenRequest: in, caller: caller}
+	response, err := s.token(ctx, r)
+	var refused *ace.Error
+	if errors.As(err, &refused) {
+		entry := r.entry("refused")
+		entry.Reason = auditReason(err, refused)
+		s.audit(ctx, entry)
+		return nil, refused
+	}
+	return response, err
+}
+
+func (s *Server) token(ctx context.Context, r *request) (*ace.TokenResponse, error) {
+	steps := []func(context.Context, *request) error{s.checkClient, s.findGrant, s.findDevice, s.checkKey, s.decideRights, s.checkDevice}
+	for _, step := range steps {
+		if err := step(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	token, err := s.mint(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return s.answer(ctx, r, token)
+}
+
+// reasonError carries to the audit log what the client is not told.
+type reasonError struct {
+	told   *ace.Error
+	reason string
+}
+
+func (e *reasonError) Error() string { return e.reason }
+
+func (e *reasonError) Unwrap() error { return e.told }
+
+func auditReason(err error, refused *ace.Error) string {
+	var known *reasonError
+	if errors.As(err, &known) {
+		return known.reason
+	}
+	return refused.Description
+}
+
+func (r *request) entry(result string) AuditEntry {
+	e := AuditEntry{Event: "token", Result: result, Client: r.caller.Client.ID, User: r.code.User, Grant: r.decision.Grant}
+	if r.device.Name != "" {
+		e.Device = r.device.Audience()
+	}
+	return e
+}
+
+func (s *Server) checkClient(_ context.Context, r *request) error {
+	if r.GrantType != AuthorizationCode && r.GrantType != ClientCredentials {
+		return &ace.Error{Code: ace.UnsupportedGrantType, Description: "this server grants authorization_code and client_credentials"}
+	}
+	if !slices.Contains(r.caller.Client.GrantTypes, r.GrantType) {
+		return &ace.Error{Code: ace.UnauthorizedClient, Description: "this client may not use " + r.GrantType}
+	}
+	if r.GrantType == ClientCredentials && r.caller.Client.Public() {
+		return &ace.Error{Code: ace.UnauthorizedClient, Description: "a public client has no credentials to use"}
+	}
+	return nil
+}
+
+// badCode is the one answer to everything that can be wrong with a code, so that trying tells nothing (D20).
+func badCode(reason string) error {
+	return &reasonError{told: &ace.Error{Code: ace.InvalidGrant, Description: "the code is not valid for this client, redirect_uri and code_verifier"}, reason: reason}
+}
+
+// findGrant reads the code and checks all that binds it before anything is consumed (D20): a request that fails here
+// leaves the code as it was, so nobody can burn another's.
+func (s *Server) findGrant(ctx context.Context, r *request) error {
+	if r.GrantType != AuthorizationCode {
+		return nil
+	}
+	code, err := s.store.Code(ctx, HashSecret(r.Code))
+	if errors.Is(err, ErrNotFound) {
+		return badCode("unknown code")
+	}
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256([]byte(r.CodeVerifier))
+	challenge := base64.RawURLEncoding.EncodeToString(sum[:])
+	switch {
+	case code.Client != r.caller.Client.ID:
+		return badCode("code of another client")
+	case code.RedirectURI != r.RedirectURI:
+		return badCode("another redirect_uri")
+	case len(r.CodeVerifier) < 43 || len(r.CodeVerifier) > 128 || !unreserved(r.CodeVerifier):
+		return badCode("malformed code_verifier")
+	case subtle.ConstantTimeCompare([]byte(challenge), []byte(code.Challenge)) != 1:
+		return badCode("wrong code_verifier")
+	case code.ConsumedAt.IsZero() && !s.now().Before(code.ExpiresAt):
+		return badCode("expired code")
+	}
+	r.code = code
+	return nil
+}
+
+// findDevice takes the audience of the code, which the request may repeat but not change.
+func (s *Server) findDevice(ctx context.Context, r *request) (err error) {
+	if r.GrantType == AuthorizationCode && r.Audience == "" {
+		r.device, err = s.store.Device(ctx, r.code.Device)
+		return err
+	}
+	if r.device, err = s.device(ctx, r.Audience); err != nil {
+		return err
+	}
+	if r.GrantType == AuthorizationCode && r.device.ID != r.code.Device {
+		r.device = Device{}
+		return badCode("another audience")
+	}
+	return nil
+}
+
+// lookup finds a device by its audience or by its name.
+func (s *Server) lookup(ctx context.Context, audience string) (Device, error) {
+	if id, err := provision.ParseAudience(audience); err == nil {
+		d, err := s.store.Device(ctx, id)
+		if !errors.Is(err, ErrNotFound) {
+			return d, err
+		}
+	}
+	return s.store.DeviceByName(ctx, audience)
+}
+
+// decideRights asks the policy anew, whatever was decided when the code was made: a grant may have ended since.
+func (s *Server) decideRights(ctx context.Context, r *request) error {
+	asked, err := rightsOf(&r.device, r.Scope)
+	if err != nil {
+		return err
+	}
+	subject := Subject{Client: r.caller.Client.ID}
+	if r.GrantType == AuthorizationCode {
+		subject = Subject{User: r.code.User}
+		if len(asked) == 0 {
+			asked = r.code.Rights
+		}
+		if !asked.Subset(r.code.Rights) {
+			return &ace.Error{Code: ace.InvalidScope, Description: string(policy.ReasonMore)}
+		}
+	}
+	r.decision, err = s.decide(ctx, &r.device, &r.caller.Client, subject, asked)
+	var refused *policy.RefusedError
+	if errors.As(err, &refused) {
+		return refusal(refused)
+	}
+	return err
+}
+
+// decide gathers what policy.Decide needs.
+func (s *Server) decide(ctx context.Context, d *Device, c *Client, subject Subject, asked aif.Rights) (policy.Decision, error) {
+	now := s.now()
+	grants, err := s.store.GrantsOf(ctx, subject, d.ID, now)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	in := policy.Request{
+		Now: now, Owner: subject.User != "" && subject.User == d.Owner, Available: d.Rights(), Reserved: reserved(d),
+		Asked: asked, Ceiling: ceilingOf(d, c), HasCeiling: c.Ceiling != nil,
+	}
+	for _, g := range grants {
+		in.Grants = append(in.Grants, policy.Grant{
+			ID: g.ID, Rights: g.Rights, Spent: g.Spent, From: g.From, Until: g.Until, Once: g.Once, Revoked: !g.RevokedAt.IsZero(),
+		})
+	}
+	return policy.Decide(in)
+}
+
+// mint consumes and issues in one transaction.
+func (s *Server) mint(ctx context.Context, r *request) (minted, error) {
+	spec := MintSpec{Now: s.now(), Grant: r.decision.Grant, Device: r.device.ID, ClientKey: r.key.made, Audit: r.entry("granted")}
+	spec.Audit.At = spec.Now
+	if r.GrantType == AuthorizationCode {
+		spec.Code = r.code.Hash
+	}
+	var token minted
+	err := s.store.Mint(ctx, spec, func(m Minting) (TokenRecord, error) {
+		if err := s.granter.Judge(ctx, r.judgement(m)); err != nil {
+			return TokenRecord{}, err
+		}
+		var err error
+		token, err = s.issue(r, m, spec.Now)
+		return token.record, err
+	})
+	return token, mintError(err)
+}
+
+func (r *request) judgement(m Minting) Judgement {
+	return Judgement{
+		GrantType: r.GrantType, Client: r.caller.Client, Code: m.Code, CodeValue: r.Code,
+		Verifier: r.CodeVerifier, RedirectURI: r.RedirectURI, Scope: r.decision.Rights.String(),
+	}
+}
+
+// mintError says in protocol words why the transaction found nothing to give.
+func mintError(err error) error {
+	var spent *CodeSpentError
+	switch {
+	case errors.As(err, &spent):
+		return badCode("code was redeemed before")
+	case errors.Is(err, ErrNotFound):
+		return badCode("expired code")
+	case errors.Is(err, ErrGrantEnded):
+		return &ace.Error{Code: ace.InvalidScope, Description: string(policy.ReasonRevoked)}
+	case errors.Is(err, ErrKeySeen):
+		return &ace.Error{Code: ace.InvalidRequest, Description: "req_cnf: this key was used before; make a new one"}
+	}
+	return err
+}
+
+// answer delivers the token and says where it went (RFC 9200 §5.8.2, SDC of the workflow draft §3).
+func (s *Server) answer(ctx context.Context, r *request, token minted) (*ace.TokenResponse, error) {
+	response := &ace.TokenResponse{
+		TokenType: ace.TokenTypePoP, ExpiresIn: token.expiresIn, RSURI: s.whereabouts(&r.device),
+		Cnf: &pop.Confirmation{OSCORE: &token.material},
+	}
+	if r.Profile != nil || r.caller.Encoding == EncodingJSON {
+		response.Profile = r.device.Profile
+	}
+	response.Scope = scopeFor(&r.device, r.decision.Rights, r.Scope)
+	uploaded := ace.UploadFailed
+	if s.mayUpload(r, token.record.IssuedAt) {
+		response.TokenUpload = &uploaded
+		if from, err := s.upload(ctx, r, token); err != nil {
+			s.log.Warn("upload", "device", r.device.Audience(), "err", err)
+			s.audit(ctx, AuditEntry{Event: "upload", Result: "refused", Reason: "the device did not confirm", Device: r.device.Audience(), Client: r.caller.Client.ID, Grant: r.decision.Grant})
+		} else {
+			uploaded, response.FromRS = ace.UploadDone, from
+		}
+	}
+	if uploaded != ace.UploadDone || *r.TokenUpload == ace.UploadWantToken {
+		response.AccessToken = token.bytes
+	} else if *r.TokenUpload == ace.UploadWantHash {
+		response.TokenHash = token.record.Hash
+	}
+	return response, nil
+}
+
+// mayUpload: the client asked, the device takes uploads, and the limits of D18 allow one more.
+func (s *Server) mayUpload(r *request, now time.Time) bool {
+	return r.TokenUpload != nil && r.ToRS != nil && s.deliver != nil && r.device.Delivery == DeliveryPush &&
+		s.uploads.take(r.device.ID, r.decision.Grant, now)
+}
+
+func (s *Server) upload(ctx context.Context, r *request, token minted) ([]byte, error) {
+	payload, err := ace.UploadPayload(r.ToRS, token.bytes)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, UploadTime)
+	defer cancel()
+	return s.deliver.Upload(ctx, r.device, payload)
+}
+
+// whereabouts are hints in order of preference (D13), never trust.
+func (s *Server) whereabouts(d *Device) []string {
+	if d.Registration.ExpiresAt.After(s.now()) {
+		return d.Registration.LocalURIs
+	}
+	return nil
+}
+
+// uploadLimits counts uploads per grant and per device within the current hour (D18).
+type uploadLimits struct {
+	mu     sync.Mutex
+	hour   time.Time
+	device map[provision.DeviceID]int
+	grant  map[uploadKey]int
+}
+
+type uploadKey struct {
+	device provision.DeviceID
+	grant  pop.GrantID
+}
+
+func newUploadLimits() *uploadLimits { return &uploadLimits{} }
+
+func (l *uploadLimits) take(device provision.DeviceID, grant pop.GrantID, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if hour := now.Truncate(time.Hour); !hour.Equal(l.hour) {
+		l.hour, l.device, l.grant = hour, map[provision.DeviceID]int{}, map[uploadKey]int{}
+	}
+	key := uploadKey{device, grant}
+	if l.device[device] >= UploadsDevice || l.grant[key] >= UploadsGrant {
+		return false
+	}
+	l.device[device]++
+	l.grant[key]++
+	return true
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/pop/coapsec"
+	"github.com/latchkey-ace/latchkey/pop/provision"
+	"github.com/latchkey-ace/latchkey/resource"
+	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
+)
+
+// door is the bolt and the alarm, which here only print.
+type door struct {
+	mu     sync.Mutex
+	bolt   string
+	alarm  string
+	events *printer
+}
+
+func newDoor(events *printer) *door { return &door{bolt: "closed", alarm: "armed", events: events} }
+
+// furnish gives each named action its part of the door. A name we do not know is a mistake in the device's record.
+func furnish(server *resource.Server, d *provision.Device, of *door) error {
+	parts := map[string]resource.Action{
+		"view":   of.view,
+		"unlock": of.move(&of.bolt, "bolt", "open"),
+		"lock":   of.move(&of.bolt, "bolt", "closed"),
+		"disarm": of.move(&of.alarm, "alarm", "disarmed"),
+	}
+	for _, a := range d.Actions {
+		do, ok := parts[a.Name]
+		if !ok {
+			return fmt.Errorf("this lock cannot %s; it can view, unlock, lock and disarm", a.Name)
+		}
+		if err := server.Handle(a.Name, do); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *door) view(context.Context, resource.Call) (resource.Answer, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return text("bolt %s, alarm %s", d.bolt, d.alarm), nil
+}
+
+// move sets one part of the door.
+func (d *door) move(part *string, name, to string) resource.Action {
+	return func(context.Context, resource.Call) (resource.Answer, error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		*part = to
+		d.events.print(event{Event: name, State: to})
+		return text("%s %s", name, to), nil
+	}
+}
+
+func text(format string, args ...any) resource.Answer {
+	return resource.Answer{Format: message.TextPlain, Payload: fmt.Appendf(nil, format, args...)}
+}
+
+// event is one line of output.
+type event struct {
+	Event   string    `json:"event"`
+	At      time.Time `json:"at,omitzero"`
+	Boot    uint64    `json:"boot,omitempty"`
+	Address string    `json:"address,omitempty"`
+	State   string    `json:"state,omitempty"`
+	Grant   string    `json:"grant,omitempty"`
+	Action  string    `json:"action,omitempty"`
+	Result  string    `json:"result,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+}
+
+// printer writes events, one a line.
+type printer struct {
+	mu   sync.Mutex
+	json bool
+}
+
+func newPrinter(asJSON bool) *printer { return &printer{json: asJSON} }
+
+func (p *printer) print(e event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.json {
+		_ = json.NewEncoder(os.Stdout).Encode(e) // a lock goes on when nobody reads
+		return
+	}
+	words := e.Event
+	for _, w := range []string{e.Address, e.State, e.Action, e.Result, e.Reason} {
+		if w != "" {
+			words += "  " + w
+		}
+	}
+	fmt.Println(words)
+}
+
+// access prints a decision.
+func (p *printer) access(e resource.Entry) {
+	p.print(event{Event: "access", At: e.Time, Boot: e.Boot, Grant: fmt.Sprintf("%x", e.Grant), Action: e.Action, Result: e.Result.String(), Reason: e.Reason})
+}
+
+// refused prints what was refused before anybody was known.
+func (p *printer) refused(address string, why error) {
+	p.print(event{Event: "access", Address: address, Result: resource.Refused.String(), Reason: why.Error()})
+}
+
+// strangers prints who asks for something without showing a key.
+func (p *printer) strangers(next coapsec.Handler) coapsec.Handler {
+	return coapsec.HandlerFunc(func(ctx context.Context, r *coapsec.Request) message.Message {
+		response := next.ServeCoAP(ctx, r)
+		if path, ok := r.Path(); response.Code == codes.Unauthorized && (!ok || path != "/authz-info") {
+			p.print(event{Event: "access", Address: r.Peer.Address, Action: r.Code.String(), Result: resource.Refused.String(), Reason: "no possession shown"})
+		}
+		return response
+	})
+}
+
+func (p *printer) fault(err error) { p.print(event{Event: "fault", Reason: err.Error()}) }
+
+// resolve finds the address behind coap://HOST[:PORT].
+func resolve(ctx context.Context, uri string) (netip.AddrPort, error) {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	port := u.Port()
+	if port == "" {
+		port = "5683"
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.ParseAddrPort(net.JoinHostPort(ips[0].Unmap().String(), port))
+}

@@ -1,0 +1,156 @@
+// Command doorlock is the reference door lock: a thin program on package resource. It starts from its provisioning
+// file, registers with its authorization server, takes tokens and keys from it, and moves a bolt that prints.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/internal/checks"
+	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/coapsec"
+	"github.com/latchkey-ace/latchkey/pop/provision"
+	"github.com/latchkey-ace/latchkey/resource"
+	"github.com/latchkey-ace/latchkey/resource/coapapi"
+	"github.com/latchkey-ace/latchkey/storage/device"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+const maxUpload = 4096 // bytes of an assembled upload
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "doorlock:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	provision string
+	listen    string
+	state     string
+	lifetime  time.Duration
+	json      bool
+}
+
+func command() *cobra.Command {
+	var o options
+	c := &cobra.Command{
+		Use:           "doorlock",
+		Short:         "A door lock on CoAP and OSCORE",
+		Example:       "  doorlock --provision front-door.lkp --listen 0.0.0.0:5683 --state ./front-door-state",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o) },
+	}
+	c.Flags().StringVar(&o.provision, "provision", "", "the provisioning file that latchkey device add wrote")
+	c.Flags().StringVar(&o.listen, "listen", "127.0.0.1:0", "UDP address to listen on")
+	c.Flags().StringVar(&o.state, "state", "doorlock-state", "folder for what must survive a restart")
+	c.Flags().DurationVar(&o.lifetime, "lifetime", time.Minute, "how long a registration is to hold; it is renewed at a third of it")
+	c.Flags().BoolVar(&o.json, "json", false, "print events as JSON, one a line")
+	return c
+}
+
+// run wires provisioning file, state, socket and bolt, and serves until ctx ends.
+func run(ctx context.Context, o options) error {
+	events := newPrinter(o.json)
+	for _, name := range checks.Off() {
+		events.print(event{Event: "warning", Reason: "TEST BUILD: the check " + name + " is off"})
+	}
+	d, err := load(o.provision)
+	if err != nil {
+		return err
+	}
+	store, err := device.Open(o.state)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	clock, err := device.NewClock()
+	if err != nil {
+		return err
+	}
+	server, err := resource.New(resource.Config{Device: d, Store: store, Clock: clock}, resource.Options{RequireCNonce: d.RequireCNonce, OnLog: events.access})
+	if err != nil {
+		return err
+	}
+	if err := furnish(server, d, newDoor(events)); err != nil {
+		return err
+	}
+	return serve(ctx, o, server, d, events)
+}
+
+func load(path string) (*provision.Device, error) {
+	if path == "" {
+		return nil, errors.New("say where the provisioning file is: --provision FILE")
+	}
+	data, err := device.ReadSecretFile(path)
+	if err != nil {
+		return nil, err
+	}
+	d, err := provision.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if d.Token == provision.ShapeJWT {
+		return nil, fmt.Errorf("%s: this lock takes no JWTs; add the device with --token encrypt0, sign1 or sign1-ecdh", path)
+	}
+	return d, nil
+}
+
+func serve(ctx context.Context, o options, server *resource.Server, d *provision.Device, events *printer) error {
+	conn, err := net.ListenPacket("udp", o.listen)
+	if err != nil {
+		return err
+	}
+	params, err := d.ChannelParams()
+	if err != nil {
+		return err
+	}
+	channel := coapsec.NewChannel(params, coapsec.ChannelOptions{Device: true})
+	api := coapapi.New(server, coapapi.Options{Channel: channel, ChannelID: params.RecipientID})
+	bounds := coapsec.BlockwiseOptions{MaxBody: maxUpload}
+	security := coapsec.NewSecurity(api, coapsec.Blockwise(events.strangers(api.Plain()), bounds), coapsec.Blockwise(api.Protected(), bounds), coapsec.SecurityOptions{Refused: events.refused})
+	endpoint := coapsec.NewEndpoint(conn, security, coapsec.EndpointOptions{})
+	events.print(event{Event: "listening", Address: conn.LocalAddr().String()})
+
+	registrar, err := newRegistrar(ctx, o, server, d, channel, endpoint, events)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return endpoint.Serve(ctx) })
+	group.Go(func() error { registrar.Run(ctx); return nil })
+	group.Go(func() error { server.Run(ctx, events.fault); return nil })
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// newRegistrar calls the server from the lock's own socket, so that pushes come back the same way.
+func newRegistrar(ctx context.Context, o options, server *resource.Server, d *provision.Device, channel *coapsec.Channel, endpoint *coapsec.Endpoint, events *printer) (*coapapi.Registrar, error) {
+	r := &coapapi.Registrar{
+		Server: server, Channel: channel, Lifetime: o.lifetime, OnError: events.fault,
+		URIs:         func() []string { return []string{"coap://" + endpoint.LocalAddr().String()} },
+		OnRegistered: func(ace.RegisterAnswer) { events.print(event{Event: "registered"}) },
+	}
+	for _, uri := range d.ASURIs {
+		address, err := resolve(ctx, uri)
+		if err != nil {
+			return nil, fmt.Errorf("authorization server %s: %w", uri, err)
+		}
+		r.Peers = append(r.Peers, endpoint.To(address))
+	}
+	return r, nil
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/pop"
+	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/cose"
+	"github.com/latchkey-ace/latchkey/pop/provision"
+	"github.com/spf13/cobra"
+)
+
+// deviceFlags are the flags of device add.
+type deviceFlags struct {
+	owner, kind, delivery, profile, clock, token, out string
+	actions                                           []string
+	exi                                               time.Duration
+	requireCNonce                                     bool
+}
+
+func (t *tool) deviceCommand() *cobra.Command {
+	var f deviceFlags
+	add := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a device and write its provisioning file",
+		Long: "Adds a device, makes its keys and writes them to a provisioning file (0600) that belongs on the device and\n" +
+			"nowhere else. The keys are shown only in that file.",
+		Example: "  latchkey device add front-door --owner alice --kind lock --action 'view=/door:GET' --action 'unlock=/door/unlock:POST' --out front-door.lkp\n" +
+			"  latchkey device add monitor --owner carol --kind medical --token sign1-ecdh --exi 8h --action 'view=/measurements:GET' --out monitor.lkp",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return t.addDevice(cmd, args[0], f) },
+	}
+	fl := add.Flags()
+	fl.StringVar(&f.owner, "owner", "", "the person whose device it is")
+	fl.StringVar(&f.kind, "kind", "generic", "lock, medical or generic")
+	fl.StringVar(&f.delivery, "delivery", "", "push (over its channel) or embed (inside the token); default push for a lock, else embed")
+	fl.StringVar(&f.profile, "profile", "coap_oscore", "coap_oscore")
+	fl.StringVar(&f.clock, "clock", "", "synced, relative or none; default synced for a lock, else none")
+	fl.StringVar(&f.token, "token", "", "encrypt0, sign1, sign1-ecdh or jwt; default encrypt0 for a lock, else sign1")
+	fl.DurationVar(&f.exi, "exi", 0, "how long a device without a clock honours a token it has accepted (default 8h)")
+	fl.BoolVar(&f.requireCNonce, "require-cnonce", false, "tokens must carry a nonce fetched from the device")
+	fl.StringArrayVar(&f.actions, "action", nil, "NAME=/path:METHOD[,METHOD…]; once for each action")
+	fl.StringVar(&f.out, "out", "", "where to write the provisioning file")
+	list := &cobra.Command{Use: "list", Short: "List devices", Example: "  latchkey device list", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return t.listDevices(cmd) }}
+	return group("device", "Devices", add, list)
+}
+
+func (f *deviceFlags) fill() {
+	lock := f.kind == "lock"
+	pick := func(s *string, forLock, other string) {
+		if *s == "" {
+			*s = other
+			if lock {
+				*s = forLock
+			}
+		}
+	}
+	pick(&f.delivery, string(authz.DeliveryPush), string(authz.DeliveryEmbed))
+	pick(&f.clock, "synced", "none")
+	pick(&f.token, "encrypt0", "sign1")
+}
+
+// device turns the flags into a record without keys.
+func (f deviceFlags) device(name string) (d authz.Device, err error) {
+	f.fill()
+	d = authz.Device{Name: name, Owner: f.owner, Delivery: authz.Delivery(f.delivery), Profile: pop.ProfileCoAPOSCORE, ExpiresIn: f.exi, RequireCNonce: f.requireCNonce, CreatedAt: time.Now()}
+	if err := checkName("device", name); err != nil {
+		return d, err
+	}
+	if d.Kind, err = provision.ParseKind(f.kind); err != nil {
+		return d, err
+	}
+	if d.Clock, err = provision.ParseClock(f.clock); err != nil {
+		return d, err
+	}
+	if d.Shape, err = provision.ParseShape(f.token); err != nil {
+		return d, err
+	}
+	if d.Actions, err = parseActions(f.actions); err != nil {
+		return d, err
+	}
+	return d, f.check(d)
+}
+
+func (f deviceFlags) check(d authz.Device) error {
+	switch {
+	case f.out == "":
+		return errors.New("say where to write the provisioning file: --out FILE")
+	case f.profile != pop.ProfileCoAPOSCORE.String():
+		return fmt.Errorf("profile %q is not available; there is coap_oscore", f.profile)
+	case d.Delivery != authz.DeliveryPush && d.Delivery != authz.DeliveryEmbed:
+		return fmt.Errorf("delivery %q is not available; there are push and embed", f.delivery)
+	case f.exi < 0 || f.exi > authz.MaxEXI || f.exi%time.Second != 0:
+		return errors.New("--exi: whole seconds, at most a year")
+	case f.exi != 0 && d.Clock == provision.ClockSynced:
+		return errors.New("--exi is for devices without a clock")
+	case strings.HasPrefix(d.Audience(), d.Name):
+		return fmt.Errorf("device %q: another name, please; this one looks like a device id", d.Name)
+	}
+	return nil
+}
+
+func parseActions(texts []string) ([]provision.Action, error) {
+	if len(texts) == 0 {
+		return nil, errors.New("say what it can do: --action 'unlock=/door/unlock:POST'")
+	}
+	var actions []provision.Action
+	for _, text := range texts {
+		name, right, ok := strings.Cut(text, "=")
+		entry, err := aif.ParseEntry(right)
+		if !ok || err != nil || name == "" || strings.HasPrefix(name, "/") {
+			return nil, fmt.Errorf("action %q: write it as NAME=/path:METHOD", text)
+		}
+		for _, other := range actions {
+			if other.Name == name || other.Path == entry.Path && other.Methods&entry.Methods != 0 {
+				return nil, fmt.Errorf("action %q is there twice", text)
+			}
+		}
+		actions = append(actions, provision.Action{Name: name, Path: entry.Path, Methods: entry.Methods})
+	}
+	return actions, nil
+}
+
+func (t *tool) addDevice(cmd *cobra.Command, name string, f deviceFlags) error {
+	d, err := f.device(name)
+	if err != nil {
+		return err
+	}
+	h, err := t.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	if _, err := h.store.User(cmd.Context(), d.Owner); err != nil {
+		return fmt.Errorf("owner %q: %w; add the person first: latchkey user add", d.Owner, err)
+	}
+	file, err := h.provision(&d)
+	if err != nil {
+		return err
+	}
+	// The file first: a record without its file would be a device nobody can start.
+	if err := writeNew(f.out, file); err != nil {
+		return fmt.Errorf("provisioning file: %w", err)
+	}
+	if err := h.store.AddDevice(cmd.Context(), d); err != nil {
+		return fmt.Errorf("device %s: %w; %s is of no use, delete it", name, err, f.out)
+	}
+	return t.say(cmd.OutOrStdout(), map[string]string{"device": name, "audience": d.Audience(), "file": f.out},
+		"added %s as %s\nwrote its keys to %s; put that file on the device and nowhere else", name, d.Audience(), f.out)
+}
+
+// provision makes the device's keys: into the record and into the bytes of its file (D23).
+func (h *house) provision(d *authz.Device) ([]byte, error) {
+	p := provision.Device{
+		Version: provision.Version,
+		ASURIs:  []string{"coap://" + h.config.CoAP}, Issuer: h.config.Issuer, Kind: d.Kind, Clock: d.Clock, Token: d.Shape,
+		Actions: d.Actions, RecipientID: provision.ServerSenderID, RequireCNonce: d.RequireCNonce,
+	}
+	for id, key := range h.server.PublicKeys() {
+		public, err := cose.PublicKey(key, cose.KeyID(id))
+		if err != nil {
+			return nil, err
+		}
+		p.ASKeys = append(p.ASKeys, public)
+	}
+	p.SenderID = make([]byte, provision.SenderIDSize)
+	for _, b := range [][]byte{p.ID[:], p.RootKey[:], p.SenderID} {
+		if _, err := rand.Read(b); err != nil {
+			return nil, err
+		}
+	}
+	if d.Shape == provision.ShapeSign1ECDH || d.Shape == provision.ShapeJWT {
+		private, err := ecdh.P256().GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		p.PrivateKey, d.PublicKey = private, private.PublicKey().Bytes()
+	}
+	d.ID, d.RootKey, d.SenderID = p.ID, p.RootKey[:], p.SenderID
+	return p.Encode()
+}
+
+// deviceLine is one line of device list.
+type deviceLine struct {
+	Name     string    `json:"name"`
+	Audience string    `json:"audience"`
+	Owner    string    `json:"owner"`
+	Kind     string    `json:"kind"`
+	Actions  []string  `json:"actions"`
+	SeenAt   time.Time `json:"seen_at,omitzero"`
+}
+
+func (t *tool) listDevices(cmd *cobra.Command) error {
+	h, err := t.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	devices, err := h.store.Devices(cmd.Context())
+	if err != nil {
+		return err
+	}
+	lines := []deviceLine{}
+	words := []string{}
+	for _, d := range devices {
+		line := deviceLine{Name: d.Name, Audience: d.Audience(), Owner: d.Owner, Kind: d.Kind.String(), SeenAt: d.Registration.SeenAt}
+		for _, a := range d.Actions {
+			line.Actions = append(line.Actions, a.Name)
+		}
+		lines = append(lines, line)
+		words = append(words, fmt.Sprintf("%s  %s  of %s, %s, can %s, last seen %s", d.Name, d.Audience(), d.Owner, d.Kind, strings.Join(line.Actions, " "), when(d.Registration.SeenAt, "never")))
+	}
+	return t.say(cmd.OutOrStdout(), lines, "%s", strings.Join(words, "\n"))
+}
+
+func when(at time.Time, never string) string {
+	if at.IsZero() {
+		return never
+	}
+	return at.Local().Format("2006-01-02 15:04:05 MST")
+}

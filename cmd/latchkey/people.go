@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/console"
+	"github.com/latchkey-ace/latchkey/pop/provision"
+	"github.com/latchkey-ace/latchkey/storage/device"
+	"github.com/spf13/cobra"
+)
+
+func (t *tool) userCommand() *cobra.Command {
+	var stdin bool
+	add := &cobra.Command{
+		Use:     "add NAME",
+		Short:   "Add a person who can sign in",
+		Example: "  latchkey user add alice --password-stdin < password.txt",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !stdin {
+				return errors.New("give the password on standard input and say so with --password-stdin")
+			}
+			password, err := readLine(cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			return t.addUser(cmd, args[0], password)
+		},
+	}
+	add.Flags().BoolVar(&stdin, "password-stdin", false, "read the password from standard input, one line")
+	return group("user", "People", add)
+}
+
+func readLine(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, console.MaxPassword+2)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+// checkName keeps names printable and short; they stand in pages, commands and logs.
+func checkName(what, name string) error {
+	ok := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.@", r)
+	}
+	if name == "" || len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool { return !ok(r) }) {
+		return fmt.Errorf("%s %q: use 1 to 64 letters, digits and - _ . @", what, name)
+	}
+	return nil
+}
+
+func (t *tool) addUser(cmd *cobra.Command, name, password string) error {
+	if err := checkName("user", name); err != nil {
+		return err
+	}
+	hash, err := console.HashPassword(password)
+	if err != nil {
+		return err
+	}
+	h, err := t.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	if err := h.store.AddUser(cmd.Context(), authz.User{Name: name, PasswordHash: hash, CreatedAt: time.Now()}); err != nil {
+		return fmt.Errorf("user %s: %w", name, err)
+	}
+	return t.say(cmd.OutOrStdout(), map[string]string{"user": name}, "added %s", name)
+}
+
+// clientFlags are the flags of client add.
+type clientFlags struct {
+	public     bool
+	redirects  []string
+	grantTypes []string
+	method     string
+	clientKeys bool
+	scope      []string
+	importFile string
+}
+
+func (t *tool) clientCommand() *cobra.Command {
+	var f clientFlags
+	add := &cobra.Command{
+		Use:   "add ID",
+		Short: "Register an app",
+		Example: "  latchkey client add phone --public --redirect-uri http://127.0.0.1/callback --client-made-keys\n" +
+			"  latchkey client add gateway --grant-type client_credentials",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return t.addClient(cmd, args[0], f) },
+	}
+	add.Flags().BoolVar(&f.public, "public", false, "an app that can keep no secret (a phone app)")
+	add.Flags().StringArrayVar(&f.redirects, "redirect-uri", nil, "where the browser returns to; compared exactly, but for the port of http://127.0.0.1 and http://[::1]")
+	add.Flags().StringArrayVar(&f.grantTypes, "grant-type", nil, "authorization_code or client_credentials (default: authorization_code with a redirect URI, else client_credentials)")
+	add.Flags().StringVar(&f.method, "auth-method", "", "client_secret_basic, client_secret_post or oscore (default client_secret_basic; none with --public)")
+	add.Flags().BoolVar(&f.clientKeys, "client-made-keys", false, "the app may make the possession key itself")
+	add.Flags().StringArrayVar(&f.scope, "scope", nil, "the most it may ask for, as action names; a ceiling, never a grant")
+	add.Flags().StringVar(&f.importFile, "import", "", "for oscore: a 0600 JSON file with master_secret, master_salt, client_id and server_id in hex")
+	return group("client", "Apps", add)
+}
+
+func (t *tool) addClient(cmd *cobra.Command, id string, f clientFlags) error {
+	client, err := f.client(id)
+	if err != nil {
+		return err
+	}
+	secret := ""
+	if client.AuthMethod == authz.AuthSecretBasic || client.AuthMethod == authz.AuthSecretPost {
+		if secret, client.SecretHash, err = authz.Secret(rand.Reader); err != nil {
+			return err
+		}
+	}
+	h, err := t.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	if err := h.store.AddClient(cmd.Context(), client); err != nil {
+		return fmt.Errorf("client %s: %w", id, err)
+	}
+	if secret == "" {
+		return t.say(cmd.OutOrStdout(), map[string]string{"client": id}, "added %s", id)
+	}
+	return t.say(cmd.OutOrStdout(), map[string]string{"client": id, "secret": secret}, "added %s\nits secret, shown only now: %s", id, secret)
+}
+
+func (f clientFlags) client(id string) (authz.Client, error) {
+	c := authz.Client{
+		ID: id, RedirectURIs: f.redirects, GrantTypes: f.grantTypes, AuthMethod: authz.AuthMethod(f.method),
+		ClientMadeKeys: f.clientKeys, Ceiling: f.scope, CreatedAt: time.Now(),
+	}
+	if c.AuthMethod == "" {
+		c.AuthMethod = authz.AuthSecretBasic
+		if f.public {
+			c.AuthMethod = authz.AuthNone
+		}
+	}
+	if c.GrantTypes == nil {
+		c.GrantTypes = []string{authz.ClientCredentials}
+		if len(f.redirects) > 0 {
+			c.GrantTypes = []string{authz.AuthorizationCode}
+		}
+	}
+	if err := checkClient(c, f.public); err != nil {
+		return c, err
+	}
+	return c, f.channel(&c)
+}
+
+func checkClient(c authz.Client, public bool) error {
+	methods := []authz.AuthMethod{authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost, authz.AuthOSCORE}
+	types := []string{authz.AuthorizationCode, authz.ClientCredentials}
+	for _, g := range c.GrantTypes {
+		if !slices.Contains(types, g) {
+			return fmt.Errorf("grant type %q is not available; there are %s", g, strings.Join(types, " and "))
+		}
+	}
+	for _, r := range c.RedirectURIs {
+		u, err := url.Parse(r)
+		if err != nil || u.Scheme == "" || u.Fragment != "" || strings.ContainsAny(r, " \"'<>;,*#") || u.User != nil {
+			return fmt.Errorf("redirect URI %q: give a whole address without #", r)
+		}
+		if u.Scheme == "http" && u.Hostname() != "127.0.0.1" && u.Hostname() != "::1" && u.Hostname() != "localhost" {
+			return fmt.Errorf("redirect URI %q: plain http is for this machine only", r)
+		}
+		if slices.Contains([]string{"javascript", "data", "file", "blob"}, u.Scheme) {
+			return fmt.Errorf("redirect URI %q: no app answers to %s", r, u.Scheme)
+		}
+	}
+	switch {
+	case !slices.Contains(methods, c.AuthMethod):
+		return fmt.Errorf("authentication method %q is not available; there are none, client_secret_basic, client_secret_post and oscore", c.AuthMethod)
+	case public != c.Public():
+		return errors.New("--public and --auth-method none go together")
+	case slices.Contains(c.GrantTypes, authz.AuthorizationCode) && len(c.RedirectURIs) == 0:
+		return errors.New("authorization_code needs --redirect-uri")
+	case public && slices.Contains(c.GrantTypes, authz.ClientCredentials):
+		return errors.New("a public client has no credentials: leave out client_credentials")
+	}
+	return checkName("client", c.ID)
+}
+
+// channelFile is the file of --import.
+type channelFile struct {
+	MasterSecret string `json:"master_secret"`
+	MasterSalt   string `json:"master_salt"`
+	ClientID     string `json:"client_id"`
+	ServerID     string `json:"server_id"`
+}
+
+func (f clientFlags) channel(c *authz.Client) error {
+	if c.AuthMethod != authz.AuthOSCORE {
+		if f.importFile != "" {
+			return errors.New("--import goes with --auth-method oscore")
+		}
+		return nil
+	}
+	if f.importFile == "" {
+		return errors.New("--auth-method oscore needs --import FILE")
+	}
+	data, err := device.ReadSecretFile(f.importFile)
+	if err != nil {
+		return err
+	}
+	var in channelFile
+	if err := json.Unmarshal(data, &in); err != nil {
+		return fmt.Errorf("%s is not the JSON that --import takes", f.importFile)
+	}
+	var bad error
+	unhex := func(name, s string, low, high int) []byte {
+		b, err := hex.DecodeString(s)
+		if err != nil || len(b) < low || len(b) > high {
+			bad = fmt.Errorf("%s: %s must be %d to %d bytes in hex", f.importFile, name, low, high)
+		}
+		return b
+	}
+	c.Channel = &authz.Channel{
+		MasterSecret: unhex("master_secret", in.MasterSecret, 16, 64), MasterSalt: unhex("master_salt", in.MasterSalt, 0, 64),
+		PeerID: unhex("client_id", in.ClientID, 1, 7), ServerID: unhex("server_id", in.ServerID, 0, 7),
+	}
+	if bad == nil && string(c.Channel.PeerID) == string(c.Channel.ServerID) {
+		bad = fmt.Errorf("%s: client_id and server_id must differ", f.importFile)
+	}
+	if bad == nil && len(c.Channel.PeerID) == provision.SenderIDSize {
+		bad = fmt.Errorf("%s: client_id must not have %d bytes; those are for devices", f.importFile, provision.SenderIDSize)
+	}
+	return bad
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/pop/client"
+	"github.com/latchkey-ace/latchkey/pop/coapsec"
+	"github.com/latchkey-ace/latchkey/pop/gatt"
+	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
+	"github.com/spf13/cobra"
+)
+
+const (
+	requestTime = 15 * time.Second
+	gattBlock   = 256 // bytes; one attribute value holds 512
+	udpBlock    = 1024
+)
+
+// answer is what a device said, in JSON.
+type answer struct {
+	Code    string `json:"code"`
+	Text    string `json:"text"`
+	Unknown bool   `json:"unknown,omitempty"`
+}
+
+func (p *phone) requestCommands() []*cobra.Command {
+	methods := []struct {
+		name string
+		code codes.Code
+	}{{"get", codes.GET}, {"put", codes.PUT}, {"post", codes.POST}}
+	var all []*cobra.Command
+	for _, m := range methods {
+		var data string
+		c := &cobra.Command{
+			Use: m.name + " PATH", Short: "Send a protected " + strings.ToUpper(m.name), Example: "  phone " + m.name + " /door",
+			Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error { return p.request(cmd, m.code, args[0], data) },
+		}
+		c.Flags().StringVar(&p.to, "to", "", "the device: coap://ADDRESS:PORT or gatt:PATH (default: what the server said)")
+		if m.code != codes.GET {
+			c.Flags().StringVar(&data, "data", "", "text to send")
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+func (p *phone) request(cmd *cobra.Command, code codes.Code, path, data string) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), requestTime)
+	defer cancel()
+	s, saved, err := p.restore()
+	if err != nil {
+		return err
+	}
+	x, end, err := p.reach(ctx, cmd, saved.URIs)
+	if err != nil {
+		return err
+	}
+	defer end()
+	format := coapsec.NoFormat
+	if data != "" {
+		format = message.TextPlain
+	}
+	inner := coapsec.NewRequest(code, path, format, []byte(data))
+	p.show(cmd.ErrOrStderr(), "protected →", inner)
+	response, err := s.Do(ctx, x, inner)
+	if errors.Is(err, context.DeadlineExceeded) && code != codes.GET {
+		_ = p.say(cmd.OutOrStdout(), answer{Unknown: true, Text: "no answer"}, "no answer: it may or may not have happened – go and look")
+		return err
+	}
+	var refused *client.AnswerError
+	if errors.As(err, &refused) && p.json {
+		_ = p.say(cmd.OutOrStdout(), answer{Code: refused.Code.String(), Text: refused.Text}, "")
+	}
+	if err != nil {
+		return err
+	}
+	p.show(cmd.ErrOrStderr(), "protected ←", response)
+	return p.say(cmd.OutOrStdout(), answer{Code: response.Code.String(), Text: string(response.Payload)}, "%v %s", response.Code, response.Payload)
+}
+
+// show prints an inner message for -v.
+func (p *phone) show(w io.Writer, arrow string, m message.Message) {
+	if p.verbose {
+		fmt.Fprintf(w, "  %s %s\n", arrow, coapsec.Describe(m))
+	}
+}
+
+// reach opens the way to the device: --to, or the first address the server named.
+func (p *phone) reach(ctx context.Context, cmd *cobra.Command, uris []string) (coapsec.Exchanger, func(), error) {
+	to := p.to
+	if to == "" && len(uris) > 0 {
+		to = uris[0]
+	}
+	if path, ok := strings.CutPrefix(to, "gatt:"); ok {
+		c, err := gatt.Dial(ctx, path, gatt.Options{})
+		if err != nil {
+			return nil, nil, fmt.Errorf("link: %w", err)
+		}
+		return coapsec.UploadBlocks(c, gattBlock), func() { _ = c.Close() }, nil
+	}
+	address, err := netip.ParseAddrPort(strings.TrimPrefix(to, "coap://"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("device address %q: give --to coap://ADDRESS:PORT or --to gatt:PATH", to)
+	}
+	conn, err := net.ListenPacket("udp", ":0")
+	if err != nil {
+		return nil, nil, err
+	}
+	endpoint := coapsec.NewEndpoint(conn, nil, coapsec.EndpointOptions{Tap: p.tap(cmd.ErrOrStderr())})
+	go func() { _ = endpoint.Serve(context.WithoutCancel(ctx)) }() // ends with Close
+	return coapsec.UploadBlocks(endpoint.To(address), udpBlock), func() { _ = endpoint.Close() }, nil
+}
+
+// tap shows each datagram for -v.
+func (p *phone) tap(w io.Writer) func(string, netip.AddrPort, []byte) {
+	if !p.verbose {
+		return nil
+	}
+	return func(direction string, peer netip.AddrPort, datagram []byte) {
+		fmt.Fprintf(w, "  %s %v: %d bytes %s\n", direction, peer, len(datagram), coapsec.DescribeDatagram(datagram))
+	}
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/pop/client"
+	"github.com/spf13/cobra"
+)
+
+const (
+	tokenTime = 20 * time.Second // the server itself waits up to 5 s for the lock
+	keySize   = 16               // bytes of a key made here
+)
+
+// tokenFlags are the flags of token.
+type tokenFlags struct {
+	memory
+	makeKey  bool
+	noUpload bool
+	print    bool
+	secret   bool
+	nonce    bool
+}
+
+func (p *phone) tokenCommand() *cobra.Command {
+	var f tokenFlags
+	c := &cobra.Command{
+		Use:   "token",
+		Short: "Redeem the login for a token and its key",
+		Long: "Redeems the login of phone login. The server delivers the token to a device that is online; else phone deliver\n" +
+			"shows it to the device. With --client-secret-stdin the app asks for itself, without a person.",
+		Example: "  phone token\n  phone token --make-key\n" +
+			"  phone token --client-secret-stdin --issuer http://localhost:8080 --client gateway --device front-door < secret.txt",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.token(cmd, f) },
+	}
+	c.Flags().BoolVar(&f.makeKey, "make-key", false, "make the possession key here")
+	c.Flags().BoolVar(&f.noUpload, "no-upload", false, "take the token itself even if the server could deliver it")
+	c.Flags().BoolVar(&f.print, "print", false, "print the token (not its key) as base64url")
+	c.Flags().BoolVar(&f.nonce, "ask-device", false, "first ask the device (--to) for a nonce to put into the token")
+	c.Flags().StringVar(&p.to, "to", "", "for --ask-device: the device's address")
+	c.Flags().BoolVar(&f.secret, "client-secret-stdin", false, "client credentials: read the app's secret from standard input")
+	c.Flags().StringVar(&f.Issuer, "issuer", "", "for client credentials: the authorization server")
+	c.Flags().StringVar(&f.Client, "client", "", "for client credentials: the app's name")
+	c.Flags().StringVar(&f.Audience, "device", "", "for client credentials: the device")
+	c.Flags().StringVar(&f.Scope, "scope", "", "for client credentials: what to do")
+	return c
+}
+
+func (p *phone) token(cmd *cobra.Command, f tokenFlags) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), tokenTime)
+	defer cancel()
+	m, secret, err := p.grant(cmd, f)
+	if err != nil {
+		return err
+	}
+	want := client.Want{Code: m.Code, Audience: m.Audience, Upload: !f.noUpload}
+	if m.Code == nil {
+		want.Scope = m.Scope
+	}
+	if f.makeKey {
+		want.Key = make([]byte, keySize)
+		if _, err := rand.Read(want.Key); err != nil {
+			return err
+		}
+	}
+	if f.nonce {
+		if want.CNonce, err = p.nonce(ctx, cmd); err != nil {
+			return err
+		}
+	}
+	c, err := client.Discover(ctx, m.Issuer, client.Options{ID: m.Client, Secret: secret, Rand: rand.Reader})
+	if err != nil {
+		return err
+	}
+	// The code is forgotten before it is sent: whatever comes back, it is never sent again (D20).
+	m.Code = nil
+	if err := p.store(m); err != nil {
+		return err
+	}
+	s, err := c.Token(ctx, want, p.saver(m))
+	if err != nil {
+		return fmt.Errorf("token: %w", err)
+	}
+	return p.report(cmd, s.Saved(), f.print)
+}
+
+// grant finds what stands for the token: the saved login, or the app's own secret.
+func (p *phone) grant(cmd *cobra.Command, f tokenFlags) (memory, string, error) {
+	if !f.secret {
+		m, err := p.load()
+		if err == nil && m.Code == nil {
+			err = errors.New("this login was redeemed: run phone login again")
+		}
+		return m, "", err
+	}
+	if f.Issuer == "" || f.Client == "" || f.Audience == "" {
+		return memory{}, "", errors.New("say where, who and for what: --issuer URL --client ID --device NAME")
+	}
+	secret, err := readLine(cmd.InOrStdin())
+	return f.memory, secret, err
+}
+
+func (p *phone) nonce(ctx context.Context, cmd *cobra.Command) ([]byte, error) {
+	x, end, err := p.reach(ctx, cmd, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return client.Nonce(ctx, x)
+}
+
+// saver makes each change of a session durable.
+func (p *phone) saver(m memory) func(client.Saved) error {
+	return func(s client.Saved) error {
+		m.Session = &s
+		return p.store(m)
+	}
+}
+
+func (p *phone) report(cmd *cobra.Command, s client.Saved, print bool) error {
+	if print {
+		if len(s.Token) == 0 {
+			return errors.New("the server delivered the token and kept no copy for us: use --no-upload")
+		}
+		return p.say(cmd.OutOrStdout(), map[string]string{"token": base64.RawURLEncoding.EncodeToString(s.Token)}, "%s", base64.RawURLEncoding.EncodeToString(s.Token))
+	}
+	answer := map[string]any{"scope": s.Scope, "expires_at": s.ExpiresAt, "uploaded": s.Uploaded, "uris": s.URIs}
+	how := "the server delivered it to the device"
+	if !s.Uploaded {
+		how = "show it to the device with phone deliver"
+	}
+	return p.say(cmd.OutOrStdout(), answer, "token for %s until %s; %s", s.Scope, s.ExpiresAt.Format("15:04:05"), how)
+}
+
+func (p *phone) deliverCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "deliver", Short: "Show the token to the device", Example: "  phone deliver --to gatt:/run/monitor.sock", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), tokenTime)
+			defer cancel()
+			s, saved, err := p.restore()
+			if err != nil {
+				return err
+			}
+			x, end, err := p.reach(ctx, cmd, saved.URIs)
+			if err != nil {
+				return err
+			}
+			defer end()
+			if err := s.Deliver(ctx, x); err != nil {
+				return fmt.Errorf("deliver: %w", err)
+			}
+			return p.say(cmd.OutOrStdout(), map[string]bool{"accepted": true}, "the device accepted the token")
+		},
+	}
+	c.Flags().StringVar(&p.to, "to", "", "the device: coap://ADDRESS:PORT or gatt:PATH (default: what the server said)")
+	return c
+}
+
+func (p *phone) restore() (*client.Session, client.Saved, error) {
+	m, err := p.load()
+	if err != nil {
+		return nil, client.Saved{}, err
+	}
+	if m.Session == nil {
+		return nil, client.Saved{}, errors.New("no token yet: run phone token")
+	}
+	return client.Restore(*m.Session, p.saver(m), rand.Reader), *m.Session, nil
+}

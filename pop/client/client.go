@@ -1,0 +1,175 @@
+// Package client is the client role of ACE-OAuth: get a token from the authorization server (authorization code with
+// PKCE, or client credentials), deliver it to a device, and talk to the device under OSCORE (RFC 6749, RFC 7636,
+// RFC 8252, RFC 9200, RFC 9203).
+//
+// It trusts the issuer it was given and what the token response says; creation hints and addresses are hints. Start
+// from Discover, then Client.Login and Client.Token; a Session talks to the device.
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/pop/ace"
+)
+
+const (
+	maxDocument = 64 << 10 // bytes of any answer of the server
+	httpTime    = 15 * time.Second
+)
+
+// Client is one registered application at one authorization server. It is safe for concurrent use.
+type Client struct {
+	ID     string
+	Secret string // empty: a public client
+	Rand   io.Reader
+
+	issuer    string
+	authorize string
+	token     string
+	http      *http.Client
+}
+
+// String hides the secret.
+func (c *Client) String() string { return "client " + c.ID }
+
+// Options of a Client.
+type Options struct {
+	ID     string
+	Secret string
+	Rand   io.Reader
+	HTTP   *http.Client // nil: a client that follows no redirects and gives up after 15 s
+}
+
+// metadata is what we use of RFC 8414.
+type metadata struct {
+	Issuer        string `json:"issuer"`
+	Authorization string `json:"authorization_endpoint"`
+	Token         string `json:"token_endpoint"`
+}
+
+// Discover reads the server's metadata (RFC 8414 §3). The issuer must be https, or http on a loopback host.
+func Discover(ctx context.Context, issuer string, o Options) (*Client, error) {
+	if err := checkIssuer(issuer); err != nil {
+		return nil, err
+	}
+	c := &Client{ID: o.ID, Secret: o.Secret, Rand: o.Rand, issuer: issuer, http: o.HTTP}
+	if c.http == nil {
+		c.http = &http.Client{Timeout: httpTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, issuer+"/.well-known/oauth-authorization-server", nil)
+	if err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	status, body, err := c.do(request)
+	if err != nil {
+		return nil, fmt.Errorf("metadata of %s: %w", issuer, err)
+	}
+	var m metadata
+	if err := json.Unmarshal(body, &m); err != nil || status != http.StatusOK {
+		return nil, fmt.Errorf("metadata of %s: no authorization server answers there", issuer)
+	}
+	if m.Issuer != issuer {
+		return nil, fmt.Errorf("metadata says issuer %q, not %q", m.Issuer, issuer)
+	}
+	c.authorize, c.token = m.Authorization, m.Token
+	return c, checkEndpoints(issuer, m)
+}
+
+func checkIssuer(issuer string) error {
+	u, err := url.Parse(issuer)
+	switch {
+	case err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("issuer %q is not an address", issuer)
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme == "http" && (u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1" || u.Hostname() == "::1"):
+		return nil
+	}
+	return fmt.Errorf("issuer %q must use https", issuer)
+}
+
+// checkEndpoints keeps credentials at the issuer's own origin.
+func checkEndpoints(issuer string, m metadata) error {
+	home, err := url.Parse(issuer)
+	if err != nil {
+		return err
+	}
+	for _, endpoint := range []string{m.Authorization, m.Token} {
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Scheme != home.Scheme || u.Host != home.Host {
+			return fmt.Errorf("endpoint %q is not at the issuer", endpoint)
+		}
+	}
+	return nil
+}
+
+func (c *Client) do(r *http.Request) (int, []byte, error) {
+	response, err := c.http.Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
+	if err == nil && len(body) > maxDocument {
+		err = errors.New("answer too long")
+	}
+	return response.StatusCode, body, err
+}
+
+// Request asks the token endpoint and returns its answer; a refusal is an *ace.Error. A code in the request must not
+// be sent again whatever happens: after a lost answer log in anew (D20).
+func (c *Client) Request(ctx context.Context, in ace.TokenRequest) (*ace.TokenResponse, error) {
+	if c.Secret == "" {
+		in.ClientID = c.ID
+	}
+	body, err := in.JSON()
+	if err != nil {
+		return nil, fmt.Errorf("token request: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.token, strings.NewReader(string(body)))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", ace.MediaTypeJSON)
+	if c.Secret != "" {
+		request.SetBasicAuth(url.QueryEscape(c.ID), url.QueryEscape(c.Secret))
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("token endpoint: %w", err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxDocument))
+	if err != nil {
+		return nil, fmt.Errorf("token endpoint: %w", err)
+	}
+	return parseAnswer(response, answer)
+}
+
+func parseAnswer(response *http.Response, answer []byte) (*ace.TokenResponse, error) {
+	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	if err != nil || kind != ace.MediaTypeJSON {
+		return nil, fmt.Errorf("token endpoint: status %d with %q", response.StatusCode, response.Header.Get("Content-Type"))
+	}
+	if response.StatusCode != http.StatusOK {
+		refused, err := ace.ParseErrorJSON(answer)
+		if err != nil {
+			return nil, fmt.Errorf("token endpoint: status %d", response.StatusCode)
+		}
+		return nil, refused
+	}
+	out, err := ace.ParseTokenResponseJSON(answer)
+	if err != nil {
+		return nil, fmt.Errorf("token response: %w", err)
+	}
+	return out, nil
+}

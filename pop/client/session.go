@@ -1,0 +1,289 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/pop"
+	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/coapsec"
+	"github.com/latchkey-ace/latchkey/pop/cose"
+	"github.com/latchkey-ace/latchkey/pop/oscore"
+	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
+)
+
+const (
+	nonceSize    = 8 // bytes of N1 (RFC 9203 §4.1)
+	recipientID1 = 1 // bytes of ID1: one session has one context, so one byte tells them apart
+)
+
+// Saved is all a session needs to go on after a restart. It holds secrets: keep it in a 0600 file.
+type Saved struct {
+	Audience  string    `json:"audience"`
+	Scope     string    `json:"scope"`
+	Token     []byte    `json:"token,omitempty"` // empty if the server delivered it
+	KeyID     []byte    `json:"key_id"`
+	Secret    []byte    `json:"secret"`
+	Salt      []byte    `json:"salt,omitempty"`
+	Nonce1    []byte    `json:"nonce1"`
+	Recipient []byte    `json:"recipient_id"`
+	Nonce2    []byte    `json:"nonce2,omitempty"` // empty until the device has answered
+	Sender    []byte    `json:"sender_id,omitempty"`
+	Next      uint64    `json:"next"` // sender sequence numbers below may be in use (RFC 8613 B.1.1)
+	URIs      []string  `json:"uris,omitempty"`
+	ExpiresAt time.Time `json:"expires_at"`
+	Uploaded  bool      `json:"uploaded"` // by the server (SDC)
+}
+
+// String hides the secrets.
+func (Saved) String() string { return "[redacted]" }
+
+// GoString hides the secrets.
+func (Saved) GoString() string { return "[redacted]" }
+
+// Session is a token, its key and, once a device has accepted them, the security context with that device. It is safe
+// for concurrent use.
+type Session struct {
+	mu    sync.Mutex
+	saved Saved
+	save  func(Saved) error
+	rand  io.Reader
+	keys  *oscore.Context
+}
+
+// Restore goes on with a saved session. save is called, and must be durable, before a sender sequence number is used
+// and whenever the device has accepted the token.
+func Restore(s Saved, save func(Saved) error, random io.Reader) *Session {
+	return &Session{saved: s, save: save, rand: random}
+}
+
+// Want is what a token is asked for.
+type Want struct {
+	Code     *Code  // nil: client credentials
+	Audience string // the device; may be empty with a code
+	Scope    string
+	Key      []byte // a possession key of 16 or 32 random bytes made here; nil: the server makes it
+	CNonce   []byte // the device's; nil: none
+	Upload   bool   // ask the server to deliver (SDC); it falls back to handing the token over
+}
+
+// Token redeems the grant and returns the session, saved for the first time.
+func (c *Client) Token(ctx context.Context, w Want, save func(Saved) error) (*Session, error) {
+	s := &Session{save: save, rand: c.Rand}
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	request, err := s.request(w)
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.Request(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.take(response, w); err != nil {
+		return nil, err
+	}
+	return s, s.save(s.saved)
+}
+
+// begin makes N1 and ID1.
+func (s *Session) begin() error {
+	random := make([]byte, nonceSize+recipientID1)
+	if _, err := io.ReadFull(s.rand, random); err != nil {
+		return fmt.Errorf("nonce: %w", err)
+	}
+	s.saved.Nonce1, s.saved.Recipient = random[:nonceSize], random[nonceSize:]
+	return nil
+}
+
+func (s *Session) request(w Want) (ace.TokenRequest, error) {
+	r := ace.TokenRequest{GrantType: ace.GrantClientCredentials, Audience: w.Audience, Scope: ace.Scope{Words: w.Scope}, CNonce: w.CNonce, Profile: ace.TellProfile()}
+	if w.Code != nil {
+		r.GrantType, r.Code, r.RedirectURI, r.CodeVerifier = ace.GrantAuthorizationCode, w.Code.Value, w.Code.Redirect, w.Code.Verifier
+	}
+	if w.Key != nil {
+		r.ReqCnf = &pop.Confirmation{Key: cose.NewSymmetric(w.Key, nil)}
+	}
+	if w.Upload {
+		want := ace.UploadWantHash
+		r.TokenUpload = &want
+		var err error
+		if r.ToRS, err = (ace.AuthzInfo{Nonce1: s.saved.Nonce1, ClientRecipientID: s.saved.Recipient}).Encode(); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// take checks the token response (RFC 9200 §5.8.2, RFC 9203 §3.2).
+func (s *Session) take(r *ace.TokenResponse, w Want) error {
+	switch {
+	case r.Cnf == nil || r.Cnf.OSCORE == nil || len(r.Cnf.OSCORE.MasterSecret) == 0:
+		return errors.New("token response: no possession key")
+	case r.Profile != 0 && r.Profile != pop.ProfileCoAPOSCORE:
+		return fmt.Errorf("token response: profile %v, not coap_oscore", r.Profile)
+	case r.ExpiresIn <= 0:
+		return errors.New("token response: no lifetime (RFC 9200 §5.8.2)")
+	}
+	m := r.Cnf.OSCORE
+	v := &s.saved
+	v.Audience, v.Scope, v.Token, v.URIs = w.Audience, r.Scope.String(), r.AccessToken, r.RSURI
+	v.KeyID, v.Secret, v.Salt = m.ID, m.MasterSecret, m.Salt
+	v.ExpiresAt = time.Now().Add(r.ExpiresIn)
+	if r.TokenUpload == nil || *r.TokenUpload != ace.UploadDone {
+		if len(v.Token) == 0 {
+			return errors.New("token response: neither a token nor a delivery")
+		}
+		return nil
+	}
+	v.Uploaded = true
+	answer, err := ace.ParseAuthzInfoAnswer(r.FromRS)
+	if err != nil {
+		return fmt.Errorf("token response: from_rs: %w", err)
+	}
+	return s.agree(answer)
+}
+
+// agree takes the device's half of the context (RFC 9203 §4.2).
+func (s *Session) agree(a ace.AuthzInfoAnswer) error {
+	if string(a.ServerRecipientID) == string(s.saved.Recipient) {
+		return errors.New("the device chose our own identifier (RFC 9203 §4.2)")
+	}
+	s.saved.Nonce2, s.saved.Sender, s.saved.Next = a.Nonce2, a.ServerRecipientID, 0
+	s.keys = nil
+	return nil
+}
+
+// Saved is a copy of the session's state.
+func (s *Session) Saved() Saved {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.saved
+}
+
+// Ready reports whether a device has accepted the token.
+func (s *Session) Ready() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.saved.Nonce2) > 0
+}
+
+// Deliver shows the token to the device at the other end of x and agrees on a fresh context (RFC 9203 §4).
+func (s *Session) Deliver(ctx context.Context, x coapsec.Exchanger) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.saved.Token) == 0 {
+		return errors.New("the server delivered this token; there is nothing to show")
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	payload, err := ace.AuthzInfo{Token: s.saved.Token, Nonce1: s.saved.Nonce1, ClientRecipientID: s.saved.Recipient}.Encode()
+	if err != nil {
+		return fmt.Errorf("authz-info: %w", err)
+	}
+	response, err := x.Exchange(ctx, coapsec.NewRequest(codes.POST, ace.PathAuthzInfo, ace.FormatACE, payload))
+	if err != nil {
+		return fmt.Errorf("authz-info: %w", err)
+	}
+	if response.Code>>5 != 2 {
+		return &AnswerError{Code: response.Code, Text: string(response.Payload)}
+	}
+	answer, err := ace.ParseAuthzInfoAnswer(response.Payload)
+	if err != nil {
+		return fmt.Errorf("authz-info: %w", err)
+	}
+	if err := s.agree(answer); err != nil {
+		return err
+	}
+	return s.save(s.saved)
+}
+
+// AnswerError is a device's refusal. Protected tells a proven one from what anybody on the way may have said.
+type AnswerError struct {
+	Code      codes.Code
+	Text      string
+	Protected bool
+}
+
+func (e *AnswerError) Error() string {
+	if e.Text == "" {
+		return fmt.Sprintf("the device answered %v", e.Code)
+	}
+	return fmt.Sprintf("the device answered %v: %s", e.Code, e.Text)
+}
+
+// Do sends one protected request and returns the device's proven answer. When ctx ends first, the action may or may
+// not have happened.
+func (s *Session) Do(ctx context.Context, x coapsec.Exchanger, request message.Message) (message.Message, error) {
+	keys, err := s.context()
+	if err != nil {
+		return message.Message{}, err
+	}
+	response, err := coapsec.Secure(x, keys).Exchange(ctx, request)
+	var hint *coapsec.UnprotectedError
+	switch {
+	case errors.As(err, &hint):
+		return message.Message{}, &AnswerError{Code: hint.Code, Text: hint.Diagnostic}
+	case err != nil:
+		return message.Message{}, err
+	case response.Code>>5 != 2:
+		return response, &AnswerError{Code: response.Code, Text: string(response.Payload), Protected: true}
+	}
+	return response, nil
+}
+
+// context derives the security context once per process (RFC 9203 §4.3).
+func (s *Session) context() (*oscore.Context, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.saved.Nonce2) == 0 {
+		return nil, errors.New("no device has accepted this token yet")
+	}
+	if s.keys != nil {
+		return s.keys, nil
+	}
+	keys, err := oscore.New(oscore.Params{
+		MasterSecret: s.saved.Secret, MasterSalt: pop.MasterSalt(s.saved.Salt, s.saved.Nonce1, s.saved.Nonce2),
+		SenderID: s.saved.Sender, RecipientID: s.saved.Recipient,
+	}, oscore.Options{Sequence: reservation{s}, Next: s.saved.Next})
+	if err != nil {
+		return nil, fmt.Errorf("security context: %w", err)
+	}
+	s.keys = keys
+	return keys, nil
+}
+
+// reservation keeps sender sequence numbers from being used twice across restarts (RFC 8613 B.1.1).
+type reservation struct{ s *Session }
+
+// Reserve implements oscore.Sequence.
+func (r reservation) Reserve(limit uint64) error {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.s.saved.Next = limit
+	return r.s.save(r.s.saved)
+}
+
+// Nonce asks the device for a cnonce: it sends a request without rights and reads the creation hints (RFC 9200 §5.3).
+// The hints are not proven; only the nonce is used.
+func Nonce(ctx context.Context, x coapsec.Exchanger) ([]byte, error) {
+	response, err := x.Exchange(ctx, coapsec.NewRequest(codes.GET, "/", coapsec.NoFormat, nil))
+	if err != nil {
+		return nil, err
+	}
+	hints, err := ace.ParseCreationHints(response.Payload)
+	if err != nil {
+		return nil, fmt.Errorf("creation hints: %w", err)
+	}
+	if hints.CNonce == nil {
+		return nil, errors.New("the device gave no cnonce")
+	}
+	return hints.CNonce, nil
+}

@@ -1,0 +1,288 @@
+package coapsec
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/plgd-dev/go-coap/v3/message"
+)
+
+var (
+	// ErrNoAnswer is for a request sent as often as allowed without an answer. It may have been acted upon.
+	ErrNoAnswer = errors.New("no answer")
+	// ErrReset is for a request that the peer rejected without saying why.
+	ErrReset = errors.New("rejected by the peer")
+	// ErrClosed is for an exchange whose endpoint was closed. The request may have been acted upon.
+	ErrClosed = errors.New("endpoint closed")
+	// ErrBusy is for a request that was not sent because too many are under way.
+	ErrBusy = errors.New("too many exchanges under way")
+	// ErrUnknownOption is for a response with a critical option that must not be ignored (RFC 7252 §5.4.1). The request
+	// was acted upon.
+	ErrUnknownOption = errors.New("response with unknown critical option")
+)
+
+// ExchangeOptions adjusts the exchanges of one Exchanger.
+type ExchangeOptions struct {
+	MaxTransmissions int // how often a request is sent; 0 or more than 5 means 5, the first one and MAX_RETRANSMIT
+}
+
+// exchangeKey names an exchange of ours: only a response from the very address asked, with its token, is the answer.
+type exchangeKey struct {
+	peer  netip.AddrPort
+	token [message.MaxTokenSize]byte
+}
+
+type exchange struct {
+	key     exchangeKey
+	flight  *flight
+	patient time.Duration // first retransmission timeout
+	answer  chan result   // one place, filled at most once
+}
+
+type result struct {
+	message message.Message
+	err     error
+}
+
+// flight is a confirmable message of ours that is neither acknowledged nor rejected. reset is valid once settled is
+// closed.
+type flight struct {
+	key     messageKey
+	settled chan struct{}
+	reset   bool
+}
+
+// To exchanges messages with addr: confirmable, sent up to five times until acknowledged (RFC 7252 §4.2), answered in
+// the acknowledgement or separately. A separate answer is awaited for EXCHANGE_LIFETIME at most.
+func (e *Endpoint) To(addr netip.AddrPort) Exchanger { return e.ToWith(addr, ExchangeOptions{}) }
+
+// ToWith is To with options.
+func (e *Endpoint) ToWith(addr netip.AddrPort, o ExchangeOptions) Exchanger {
+	if o.MaxTransmissions <= 0 || o.MaxTransmissions > maxTransmissions {
+		o.MaxTransmissions = maxTransmissions
+	}
+	return &remote{endpoint: e, addr: canonical(addr), o: o}
+}
+
+type remote struct {
+	endpoint *Endpoint
+	addr     netip.AddrPort
+	o        ExchangeOptions
+}
+
+// Exchange implements Exchanger. Beside ctx.Err() its errors are those declared in this file.
+func (r *remote) Exchange(ctx context.Context, request message.Message) (message.Message, error) {
+	if err := ctx.Err(); err != nil {
+		return message.Message{}, err
+	}
+	x, err := r.endpoint.open(r.addr)
+	if err != nil {
+		return message.Message{}, err
+	}
+	defer r.endpoint.abandon(x)
+	request.Type = message.Confirmable
+	request.MessageID = int32(x.flight.key.id)
+	request.Token = x.key.token[:]
+	data, err := encodeDatagram(request)
+	if err != nil {
+		return message.Message{}, err
+	}
+	if err := r.endpoint.transmit(ctx, x.flight, data, schedule{x.patient, r.o.MaxTransmissions}); err != nil {
+		return message.Message{}, err
+	}
+	return r.endpoint.await(ctx, x)
+}
+
+// await waits for the answer of an exchange whose request was acknowledged.
+func (e *Endpoint) await(ctx context.Context, x *exchange) (message.Message, error) {
+	select {
+	case r := <-x.answer:
+		return r.message, r.err
+	default:
+	}
+	if x.flight.reset {
+		return message.Message{}, ErrReset
+	}
+	timer := time.NewTimer(exchangeLifetime)
+	defer timer.Stop()
+	select {
+	case r := <-x.answer:
+		return r.message, r.err
+	case <-ctx.Done():
+		return message.Message{}, ctx.Err()
+	case <-e.done:
+		return message.Message{}, ErrClosed
+	case <-timer.C:
+		return message.Message{}, ErrNoAnswer
+	}
+}
+
+// open makes an exchange with a fresh token and Message-ID.
+func (e *Endpoint) open(peer netip.AddrPort) (*exchange, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.pending) >= maxPending {
+		return nil, ErrBusy
+	}
+	x := &exchange{key: exchangeKey{peer: peer}, answer: make(chan result, 1)}
+	if _, err := io.ReadFull(e.o.Rand, x.key.token[:]); err != nil {
+		return nil, fmt.Errorf("make token: %w", err)
+	}
+	if e.pending[x.key] != nil {
+		return nil, errors.New("make token: random source repeats itself")
+	}
+	var err error
+	if x.patient, err = e.firstTimeout(); err != nil {
+		return nil, err
+	}
+	e.pending[x.key] = x
+	x.flight = e.takeOff(peer)
+	return x, nil
+}
+
+// firstTimeout is between ACK_TIMEOUT and ACK_TIMEOUT * ACK_RANDOM_FACTOR (1.5). e.mu is held.
+func (e *Endpoint) firstTimeout() (time.Duration, error) {
+	var random [2]byte
+	if _, err := io.ReadFull(e.o.Rand, random[:]); err != nil {
+		return 0, fmt.Errorf("make timeout: %w", err)
+	}
+	return e.o.AckTimeout + e.o.AckTimeout/2*time.Duration(binary.BigEndian.Uint16(random[:]))>>16, nil
+}
+
+// takeOff registers a confirmable message with a new Message-ID. e.mu is held.
+func (e *Endpoint) takeOff(peer netip.AddrPort) *flight {
+	key := messageKey{peer, e.nextMessageID(peer)}
+	for e.flights[key] != nil { // there are fewer flights than Message-IDs
+		key.id = e.nextMessageID(peer)
+	}
+	f := &flight{key: key, settled: make(chan struct{})}
+	e.flights[key] = f
+	return f
+}
+
+// settle ends the flight that key names, if any. e.mu is held.
+func (e *Endpoint) settle(key messageKey, reset bool) {
+	f := e.flights[key]
+	if f == nil {
+		return
+	}
+	f.reset = reset
+	delete(e.flights, key)
+	close(f.settled)
+}
+
+func (e *Endpoint) abandon(x *exchange) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.pending, x.key)
+	if e.flights[x.flight.key] == x.flight {
+		delete(e.flights, x.flight.key)
+	}
+}
+
+// schedule says when a confirmable message is sent again: after timeout, then after twice as long each time.
+type schedule struct {
+	timeout       time.Duration
+	transmissions int
+}
+
+// transmit sends data until f is settled. It ends with ctx, with the endpoint, or with ErrNoAnswer one timeout after
+// the last transmission.
+func (e *Endpoint) transmit(ctx context.Context, f *flight, data []byte, s schedule) error {
+	timer := time.NewTimer(s.timeout)
+	defer timer.Stop()
+	for sent := 1; ; sent++ {
+		e.send(f.key.peer, data)
+		select {
+		case <-f.settled:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.done:
+			return ErrClosed
+		case <-timer.C:
+		}
+		if sent == s.transmissions {
+			return ErrNoAnswer
+		}
+		s.timeout *= 2
+		timer.Reset(s.timeout)
+	}
+}
+
+// receiveResponse hands a response to the exchange that waits for it (RFC 7252 §5.3.2).
+func (e *Endpoint) receiveResponse(key messageKey, in incoming) {
+	e.mu.Lock()
+	reply := e.match(key, in)
+	e.mu.Unlock()
+	if reply != nil {
+		e.send(key.peer, reply)
+	}
+}
+
+// match returns the datagram that the response is to be answered with, nil for none. e.mu is held.
+func (e *Endpoint) match(key messageKey, in incoming) (reply []byte) {
+	confirmable := in.Type == message.Confirmable
+	now := e.o.Now()
+	if confirmable {
+		if known := e.duplicates.find(key, now); known != nil {
+			return known.replyTo(in)
+		}
+	}
+	x := e.waiting(key.peer, in.Token)
+	if in.Type == message.Acknowledgement && (x == nil || x.flight.key != key) {
+		return nil
+	}
+	if x == nil {
+		return resetIf(confirmable, key)
+	}
+	var err error
+	if in.Options, err = siftResponse(in.Options, e.o.Critical); err != nil {
+		reply = resetIf(confirmable, key)
+	} else if confirmable {
+		reply = encodeEmpty(message.Acknowledgement, key.id)
+	}
+	if confirmable {
+		e.duplicates.note(key, in.size, reply, now)
+	}
+	delete(e.pending, x.key)
+	x.answer <- result{in.Message, err}
+	e.settle(x.flight.key, false)
+	return reply
+}
+
+func (e *Endpoint) waiting(peer netip.AddrPort, token message.Token) *exchange {
+	if len(token) != message.MaxTokenSize {
+		return nil
+	}
+	return e.pending[exchangeKey{peer, [message.MaxTokenSize]byte(token)}]
+}
+
+func siftResponse(options message.Options, declared []message.OptionID) (message.Options, error) {
+	kept, unknown := siftOptions(options, criticalInResponses, declared)
+	if unknown != 0 {
+		return nil, fmt.Errorf("%w: %d", ErrUnknownOption, unknown)
+	}
+	return kept, nil
+}
+
+func resetIf(confirmable bool, key messageKey) []byte {
+	if !confirmable {
+		return nil
+	}
+	return encodeEmpty(message.Reset, key.id)
+}
+
+// replyTo answers a retransmission of a message already received. A shorter datagram with the same Message-ID is none:
+// answering it would serve whoever wants large answers sent to an address that is not his (RFC 9175 §2.6).
+func (r *received) replyTo(in incoming) []byte {
+	if in.Type != message.Confirmable || in.size != r.size {
+		return nil
+	}
+	return r.answer
+}

@@ -1,0 +1,24 @@
+package coapapi
+
+import "time"
+
+// Bounds of the face.
+const (
+	// SourceRate is how many unprotected requests a source gets answered in SourceWindow. A phone needs two for each
+	// token; a flood must not keep a small processor busy with signatures.
+	SourceRate   = 20
+	SourceWindow = time.Minute
+	// MaxSources is the number of sources remembered; the one heard longest ago gives way.
+	MaxSources = 256
+	// MaxUpload is the longest upload: the longest token with nonce and id (RFC 9203 §4.1).
+	MaxUpload = 2304
+
+	// DefaultLifetime of a registration. A third of it is shorter than the 30 seconds after which common address
+	// translators forget a UDP mapping through which the server must push.
+	DefaultLifetime = 75 * time.Second
+	// ExchangeTimeout is when an exchange with the server counts as lost; the transport has retransmitted until then.
+	ExchangeTimeout = 30 * time.Second
+	// MinPause and MaxPause bound the time between two attempts to register.
+	MinPause = time.Second
+	MaxPause = 5 * time.Minute
+)

@@ -1,0 +1,187 @@
+// Package doorlock is the first story: Alice's mother opens the front door and disarms the alarm, this evening only,
+// and Alice ends it. README.md tells the same steps in the same order. Start from Steps.
+package doorlock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/scenarios/stage"
+)
+
+// Story is the state between the steps.
+type Story struct {
+	*stage.Stage
+	Lock    *stage.Process
+	Address string       // where the lock listens
+	Air     *stage.Relay // between mum's phone and the lock
+	Grant   string
+}
+
+// Steps is the story. Each may be done again after a process was killed during it.
+var Steps = []stage.Step[*Story]{
+	{Says: "The server starts; Alice, her mother and the door app are known to it.", Do: people},
+	{Says: "The front door gets its keys and calls the server over its own channel.", Do: door},
+	{Says: "Alice lets her mother look, unlock the door and disarm the alarm, this evening only, each once.", Do: give},
+	{Says: "Her mother signs in and says yes; the app gets a code.", Do: login},
+	{Says: "The app redeems the code; the server hands token and key to the lock and answers the phone.", Do: token},
+	{Says: "Her phone looks at the door.", Do: look},
+	{Says: "Her phone unlocks the door: the bolt moves.", Do: unlock},
+	{Says: "Her phone disarms the alarm.", Do: disarm},
+	{Says: "Alice ends it, and the lock confirms.", Do: revoke},
+	{Says: "Her phone can do nothing more.", Do: ended},
+}
+
+// New makes the story on a fresh stage.
+func New(s *stage.Stage) (*Story, error) {
+	address, err := stage.FreePort("udp")
+	if err != nil {
+		return nil, err
+	}
+	air, err := stage.NewRelay(address)
+	if err != nil {
+		return nil, err
+	}
+	return &Story{Stage: s, Address: address, Air: air}, nil
+}
+
+// Close ends what the stage does not.
+func (s *Story) Close() { s.Air.Close() }
+
+// Passwords of the story's people.
+const (
+	AlicePassword = "alice's long password"
+	MumPassword   = "mum's long password"
+)
+
+// Actions of the front door (ARCHITECTURE.md §3.13).
+var Actions = []string{"view=/door:GET", "unlock=/door/unlock:POST", "lock=/door/lock:POST", "disarm=/alarm/disarm:POST"}
+
+func people(ctx context.Context, s *Story) error {
+	if err := s.NeedServer(); err != nil {
+		return err
+	}
+	for name, password := range map[string]string{"alice": AlicePassword, "mum": MumPassword} {
+		if err := s.AddUser(ctx, name, password); err != nil {
+			return err
+		}
+	}
+	return s.AddPhone(ctx)
+}
+
+func door(ctx context.Context, s *Story) error {
+	if err := s.AddDevice(ctx, "front-door", "alice", Actions, "--kind", "lock"); err != nil {
+		return err
+	}
+	return s.restartLock()
+}
+
+// restartLock starts the lock, or starts it again after it was killed.
+func (s *Story) restartLock() (err error) {
+	if s.Lock != nil && s.Lock.Running() {
+		return nil
+	}
+	s.Lock, err = s.StartLock("front-door", s.Address)
+	return err
+}
+
+func give(ctx context.Context, s *Story) error {
+	if s.Grant != "" {
+		return nil
+	}
+	var answer struct{ Grant string }
+	err := s.LatchkeyJSON(ctx, &answer, "grant", "add", "--owner", "alice", "--to", "mum", "--device", "front-door",
+		"--allow", "view", "--allow", "unlock", "--allow", "disarm", "--until", "4h", "--once")
+	s.Grant = answer.Grant
+	return err
+}
+
+func login(ctx context.Context, s *Story) error {
+	_, err := s.Phone(ctx, "mum", MumPassword, "login", "--issuer", s.Issuer(), "--client", "phone", "--device", "front-door",
+		"--scope", "view unlock disarm", "--user", "mum", "--password-stdin")
+	return err
+}
+
+// token makes the key on the phone, as the story's app does.
+func token(ctx context.Context, s *Story) error {
+	out, err := s.Phone(ctx, "mum", "", "token", "--make-key")
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(out, "the server delivered it") {
+		return wrong("the token was not delivered: %s", out)
+	}
+	return nil
+}
+
+func look(ctx context.Context, s *Story) error {
+	return s.expect(ctx, "closed", "get", "/door")
+}
+
+func unlock(ctx context.Context, s *Story) error {
+	if err := s.expect(ctx, "open", "post", "/door/unlock"); err != nil {
+		return err
+	}
+	return s.moved("bolt", "open")
+}
+
+func disarm(ctx context.Context, s *Story) error {
+	if err := s.expect(ctx, "disarmed", "post", "/alarm/disarm"); err != nil {
+		return err
+	}
+	return s.moved("alarm", "disarmed")
+}
+
+// expect sends a request from mum's phone through the air and wants text in the proven answer.
+func (s *Story) expect(ctx context.Context, text, method, path string) error {
+	out, err := s.Phone(ctx, "mum", "", method, path, "--to", s.Air.Address())
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(out, text) {
+		return wrong("%s %s: %q instead of %q", method, path, out, text)
+	}
+	return nil
+}
+
+// moved wants the lock itself to say that something moved.
+func (s *Story) moved(what, state string) error {
+	return stage.Eventually(2*time.Second, func() bool {
+		events := s.Lock.Events(what)
+		return len(events) > 0 && events[len(events)-1].State == state
+	})
+}
+
+func revoke(ctx context.Context, s *Story) error {
+	var answer struct {
+		Confirmed bool
+		Cause     string
+	}
+	if err := s.LatchkeyJSON(ctx, &answer, "grant", "revoke", s.Grant); err != nil {
+		return err
+	}
+	if !answer.Confirmed {
+		return wrong("the lock did not confirm: %s", answer.Cause)
+	}
+	return nil
+}
+
+func ended(ctx context.Context, s *Story) error {
+	out, err := s.Phone(ctx, "mum", "", "get", "/door", "--to", s.Air.Address())
+	if err == nil {
+		return wrong("the phone still sees the door: %s", out)
+	}
+	if !strings.Contains(err.Error(), "Unauthorized") {
+		return wrong("refused otherwise than with 4.01: %w", err)
+	}
+	return nil
+}
+
+var errStory = errors.New("the story goes on wrongly")
+
+func wrong(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", errStory, fmt.Errorf(format, args...))
+}

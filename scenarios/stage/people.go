@@ -1,0 +1,58 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// Step is one step of a story about a T.
+type Step[T any] struct {
+	Says string
+	Do   func(ctx context.Context, story T) error
+}
+
+// NeedServer starts the server unless it runs.
+func (s *Stage) NeedServer() error {
+	if s.Server != nil && s.Server.Running() {
+		return nil
+	}
+	return s.StartServer()
+}
+
+// AddUser makes a person known; one who is known already is left as is.
+func (s *Stage) AddUser(ctx context.Context, name, password string) error {
+	_, err := s.Latchkey(ctx, password, "user", "add", name, "--password-stdin")
+	return unlessExists(err)
+}
+
+// AddPhone registers the public app "phone", which may make its own keys.
+func (s *Stage) AddPhone(ctx context.Context) error {
+	_, err := s.Latchkey(ctx, "", "client", "add", "phone", "--public", "--redirect-uri", "http://127.0.0.1/callback", "--client-made-keys")
+	return unlessExists(err)
+}
+
+// unlessExists forgives a step that had been done before it was cut short.
+func unlessExists(err error) error {
+	var run *RunError
+	if errors.As(err, &run) && strings.Contains(run.Stderr, "exists already") {
+		return nil
+	}
+	return err
+}
+
+// AddDevice makes a device known and writes NAME.lkp. If the file of an earlier try is there, the device is known.
+func (s *Stage) AddDevice(ctx context.Context, name, owner string, actions []string, flags ...string) error {
+	file := s.Path(name + ".lkp")
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	args := append([]string{"device", "add", name, "--owner", owner, "--out", file}, flags...)
+	for _, a := range actions {
+		args = append(args, "--action", a)
+	}
+	_, err := s.Latchkey(ctx, "", args...)
+	return err
+}

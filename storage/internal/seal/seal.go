@@ -1,0 +1,84 @@
+// Package seal keeps secrets at rest: AES-256-GCM and HMAC-SHA-256 under keys derived from the store key (D3, D9).
+//
+// It knows no table and no SQL; the caller names the row a secret belongs to. Start from New.
+package seal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ErrOpen says that a sealed value belongs to another row or another key, or was changed.
+var ErrOpen = errors.New("sealed value does not open: wrong store key, wrong row or changed")
+
+// Sealer seals and opens. It is safe for concurrent use if its source of randomness is.
+type Sealer struct {
+	aead   cipher.AEAD
+	macKey []byte
+	random io.Reader
+}
+
+// New derives one key for sealing and one for Remember from the store key, so that neither use can weaken the other.
+func New(storeKey [32]byte, random io.Reader) (*Sealer, error) {
+	sealKey, err := hkdf.Key(sha256.New, storeKey[:], nil, "latchkey store seal", 32)
+	if err != nil {
+		return nil, fmt.Errorf("store key: %w", err)
+	}
+	macKey, err := hkdf.Key(sha256.New, storeKey[:], nil, "latchkey store hmac", 32)
+	if err != nil {
+		return nil, fmt.Errorf("store key: %w", err)
+	}
+	block, err := aes.NewCipher(sealKey)
+	if err != nil {
+		return nil, fmt.Errorf("store key: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("store key: %w", err)
+	}
+	return &Sealer{aead: aead, macKey: macKey, random: random}, nil
+}
+
+// Seal gives nonce ‖ ciphertext ‖ tag, bound to a row. No secret is sealed too, so that nobody can take one away by
+// emptying its column.
+//
+// The nonce is random, not a counter: a counter would repeat after a restore. 96 random bits are good for 2^32 seals,
+// and a store seals once for each device, client and signing key.
+func (s *Sealer) Seal(table string, row, secret []byte) ([]byte, error) {
+	nonce := make([]byte, s.aead.NonceSize(), s.aead.NonceSize()+len(secret)+s.aead.Overhead())
+	if _, err := io.ReadFull(s.random, nonce); err != nil {
+		return nil, fmt.Errorf("seal nonce: %w", err)
+	}
+	return s.aead.Seal(nonce, nonce, secret, bind(table, row)), nil
+}
+
+// Open is the inverse of Seal; an empty secret comes back as nil. Any other table, row or key gives ErrOpen.
+func (s *Sealer) Open(table string, row, sealed []byte) ([]byte, error) {
+	size := s.aead.NonceSize()
+	if len(sealed) < size {
+		return nil, ErrOpen
+	}
+	secret, err := s.aead.Open(nil, sealed[:size], sealed[size:], bind(table, row))
+	if err != nil {
+		return nil, ErrOpen
+	}
+	return secret, nil
+}
+
+// Remember is what a store may keep of a key it must recognise but not know: HMAC-SHA-256 (D9).
+func (s *Sealer) Remember(key []byte) []byte {
+	mac := hmac.New(sha256.New, s.macKey)
+	mac.Write(key)
+	return mac.Sum(nil)
+}
+
+// bind is the associated data: table ‖ 0 ‖ row id. The zero keeps one table's name from running into a row id.
+func bind(table string, row []byte) []byte {
+	return append(append([]byte(table), 0), row...)
+}

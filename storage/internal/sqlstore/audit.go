@@ -1,0 +1,47 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"github.com/latchkey-ace/latchkey/authz"
+)
+
+const auditColumns = `at, event, result, reason, client_id, user_name, device, grant_id`
+
+// Record keeps a decision.
+func (s *Store) Record(ctx context.Context, e authz.AuditEntry) error {
+	return s.engine.Write(ctx, func(ctx context.Context, q Querier) error { return record(ctx, q, &e) })
+}
+
+func record(ctx context.Context, q Querier, e *authz.AuditEntry) error {
+	err := run(ctx, q, ask(`INSERT INTO audit (`+auditColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		ms(e.At), legible(e.Event), legible(e.Result), legible(e.Reason), legible(e.Client), legible(e.User),
+		legible(e.Device), e.Grant[:]))
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
+}
+
+// AuditTail lists the newest entries, oldest of them first; at most 10,000 whatever the limit.
+func (s *Store) AuditTail(ctx context.Context, limit int) ([]authz.AuditEntry, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	list, err := all(ctx, s.engine.Reader(), ask(`SELECT `+auditColumns+` FROM audit ORDER BY id DESC LIMIT $1`,
+		min(limit, maxAuditTail)), scanAudit)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	slices.Reverse(list)
+	return list, nil
+}
+
+func scanAudit(rows *sql.Rows) (authz.AuditEntry, error) {
+	var e authz.AuditEntry
+	err := rows.Scan((*when)(&e.At), &e.Event, &e.Result, &e.Reason, &e.Client, &e.User, &e.Device, (*id8)(&e.Grant))
+	return e, err
+}

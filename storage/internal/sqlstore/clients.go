@@ -1,0 +1,87 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/latchkey-ace/latchkey/authz"
+)
+
+const clientColumns = `id, auth_method, secret_hash, redirect_uris, grant_types, client_made_keys, ceiling, channel,
+	channel_secret, created_at`
+
+// channelIDs is the part of a Channel that is no secret.
+type channelIDs struct {
+	Salt   []byte `json:"salt"`
+	Peer   []byte `json:"peer"`
+	Server []byte `json:"server"`
+}
+
+// AddClient keeps a client and reserves the PeerID of its channel.
+func (s *Store) AddClient(ctx context.Context, c authz.Client) error {
+	what := fmt.Sprintf("client %q", c.ID)
+	var channel any
+	var sealed []byte
+	if c.Channel != nil {
+		var err error
+		if sealed, err = s.sealer.Seal(tableClients, []byte(c.ID), c.Channel.MasterSecret); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		channel = asJSON{&channelIDs{Salt: c.Channel.MasterSalt, Peer: c.Channel.PeerID, Server: c.Channel.ServerID}}
+	}
+	rows := []query{ask(`INSERT INTO clients (`+clientColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		c.ID, string(c.AuthMethod), c.SecretHash, asJSON{c.RedirectURIs}, asJSON{c.GrantTypes}, c.ClientMadeKeys,
+		asJSON{c.Ceiling}, channel, sealed, ms(c.CreatedAt))}
+	if c.Channel != nil {
+		rows = append(rows, reserve(c.Channel.PeerID, c.ID, nil))
+	}
+	return s.add(ctx, what, rows...)
+}
+
+// Client finds a client.
+func (s *Store) Client(ctx context.Context, id string) (authz.Client, error) {
+	list, err := s.clients(ctx, id, ask(`SELECT `+clientColumns+` FROM clients WHERE id = $1`, id))
+	c, err := single(list, err)
+	if err != nil {
+		return authz.Client{}, fmt.Errorf("client %q: %w", id, err)
+	}
+	return c, nil
+}
+
+// Clients lists all, by id.
+func (s *Store) Clients(ctx context.Context) ([]authz.Client, error) {
+	list, err := s.clients(ctx, "", ask(`SELECT `+clientColumns+` FROM clients ORDER BY id`))
+	if err != nil {
+		return nil, fmt.Errorf("clients: %w", err)
+	}
+	return list, nil
+}
+
+func (s *Store) clients(ctx context.Context, name string, by query) ([]authz.Client, error) {
+	if !storable(name) {
+		return nil, authz.ErrNotFound
+	}
+	return all(ctx, s.engine.Reader(), by, s.scanClient)
+}
+
+func (s *Store) scanClient(rows *sql.Rows) (authz.Client, error) {
+	var c authz.Client
+	var ids *channelIDs
+	var channel sql.NullString
+	var sealed []byte
+	err := rows.Scan(&c.ID, (*string)(&c.AuthMethod), &c.SecretHash, asJSON{&c.RedirectURIs}, asJSON{&c.GrantTypes},
+		&c.ClientMadeKeys, asJSON{&c.Ceiling}, &channel, &sealed, (*when)(&c.CreatedAt))
+	if err != nil || !channel.Valid {
+		return c, err
+	}
+	if err := (asJSON{&ids}).Scan(channel.String); err != nil {
+		return c, fmt.Errorf("channel of client %q: %w", c.ID, err)
+	}
+	secret, err := s.sealer.Open(tableClients, []byte(c.ID), sealed)
+	if err != nil {
+		return c, fmt.Errorf("channel of client %q: %w", c.ID, err)
+	}
+	c.Channel = &authz.Channel{MasterSecret: secret, MasterSalt: ids.Salt, PeerID: ids.Peer, ServerID: ids.Server}
+	return c, nil
+}

@@ -1,0 +1,55 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+)
+
+const codeColumns = `hash, client_id, user_name, redirect_uri, challenge, device_id, rights, grant_id, issued_at,
+	expires_at, consumed_at`
+
+func codeDest(c *authz.CodeGrant) []any {
+	return []any{&c.Hash, &c.Client, &c.User, &c.RedirectURI, &c.Challenge, (*id8)(&c.Device), (*rights)(&c.Rights),
+		(*id8)(&c.Grant), (*when)(&c.IssuedAt), (*when)(&c.ExpiresAt), (*when)(&c.ConsumedAt)}
+}
+
+// AddCode keeps what a code stands for, by the hash of the code.
+func (s *Store) AddCode(ctx context.Context, c authz.CodeGrant) error {
+	return s.add(ctx, "code", ask(`INSERT INTO codes (`+codeColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		c.Hash, c.Client, c.User, c.RedirectURI, c.Challenge, c.Device[:], rights(c.Rights), c.Grant[:], ms(c.IssuedAt),
+		ms(c.ExpiresAt), ms(c.ConsumedAt)))
+}
+
+// Code reads what a code stands for, whatever its state.
+func (s *Store) Code(ctx context.Context, hash []byte) (authz.CodeGrant, error) {
+	var c authz.CodeGrant
+	err := one(ctx, s.engine.Reader(), ask(`SELECT `+codeColumns+` FROM codes WHERE hash = $1`, hash), codeDest(&c)...)
+	if err != nil {
+		return authz.CodeGrant{}, fmt.Errorf("code: %w", err)
+	}
+	return c, nil
+}
+
+// consume is the statement that spends a code and returns it: of any number of redemptions one gets the row.
+func consume(ctx context.Context, q Querier, hash []byte, at int64) (authz.CodeGrant, error) {
+	var c authz.CodeGrant
+	err := one(ctx, q, ask(`UPDATE codes SET consumed_at = $2 WHERE hash = $1 AND consumed_at = 0 AND expires_at > $2
+		RETURNING `+codeColumns, hash, at), codeDest(&c)...)
+	if !errors.Is(err, authz.ErrNotFound) {
+		return c, err
+	}
+	// A spent code is told from one that never was, expired ones among the latter, because a replay has consequences (D20).
+	var consumed time.Time
+	err = one(ctx, q, ask(`SELECT consumed_at FROM codes WHERE hash = $1`, hash), (*when)(&consumed))
+	if err == nil && !consumed.IsZero() {
+		return authz.CodeGrant{}, &authz.CodeSpentError{ConsumedAt: consumed}
+	}
+	if err == nil {
+		err = authz.ErrNotFound
+	}
+	return authz.CodeGrant{}, fmt.Errorf("code: %w", err)
+}

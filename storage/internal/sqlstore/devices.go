@@ -1,0 +1,130 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/provision"
+)
+
+const deviceColumns = `id, name, owner, kind, delivery, profile, clock, shape, actions, root_key, public_key, sender_id,
+	epoch, expires_in, private, require_cnonce, remote, created_at, reg_address, reg_local_uris, reg_expires_at, reg_seen_at`
+
+// action is how one of a device's actions rests in the list of them.
+type action struct {
+	Name    string `json:"name"`
+	Path    string `json:"path"`
+	Methods uint64 `json:"methods"`
+}
+
+func actionsOf(d *authz.Device) []action {
+	if d.Actions == nil {
+		return nil
+	}
+	list := make([]action, 0, len(d.Actions))
+	for _, a := range d.Actions {
+		list = append(list, action{Name: a.Name, Path: a.Path, Methods: uint64(a.Methods)})
+	}
+	return list
+}
+
+func actionsFrom(list []action) []provision.Action {
+	if list == nil {
+		return nil
+	}
+	actions := make([]provision.Action, 0, len(list))
+	for _, a := range list {
+		actions = append(actions, provision.Action{Name: a.Name, Path: a.Path, Methods: aif.Methods(a.Methods)})
+	}
+	return actions
+}
+
+// AddDevice keeps a device and reserves its SenderID.
+func (s *Store) AddDevice(ctx context.Context, d authz.Device) error {
+	what := fmt.Sprintf("device %q", d.Name)
+	sealed, err := s.sealer.Seal(tableDevices, d.ID[:], d.RootKey)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	rows := []query{ask(`INSERT INTO devices (`+deviceColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+		$13, $14, $15, $16, $17, $18, $19, $20, $21, $22)`,
+		d.ID[:], d.Name, d.Owner, int(d.Kind), string(d.Delivery), int(d.Profile), int(d.Clock), int(d.Shape),
+		asJSON{actionsOf(&d)}, sealed, d.PublicKey, d.SenderID, counter(d.Epoch), int64(d.ExpiresIn/time.Second),
+		d.Private, d.RequireCNonce, d.Remote, ms(d.CreatedAt), d.Registration.Address, asJSON{d.Registration.LocalURIs},
+		ms(d.Registration.ExpiresAt), ms(d.Registration.SeenAt))}
+	if d.SenderID != nil {
+		rows = append(rows, reserve(d.SenderID, nil, d.ID[:]))
+	}
+	return s.add(ctx, what, rows...)
+}
+
+// Device finds a device by id.
+func (s *Store) Device(ctx context.Context, id provision.DeviceID) (authz.Device, error) {
+	return s.device(ctx, provision.Audience(id), ask(`WHERE id = $1`, id[:]))
+}
+
+// DeviceByName finds a device by the name people use.
+func (s *Store) DeviceByName(ctx context.Context, name string) (authz.Device, error) {
+	return s.device(ctx, name, ask(`WHERE name = $1`, name))
+}
+
+func (s *Store) device(ctx context.Context, name string, where query) (authz.Device, error) {
+	var d authz.Device
+	err := authz.ErrNotFound
+	if storable(name) {
+		d, err = single(s.devices(ctx, where))
+	}
+	if err != nil {
+		return authz.Device{}, fmt.Errorf("device %q: %w", name, err)
+	}
+	return d, nil
+}
+
+// Devices lists all, by name.
+func (s *Store) Devices(ctx context.Context) ([]authz.Device, error) {
+	list, err := s.devices(ctx, ask(`ORDER BY name`))
+	if err != nil {
+		return nil, fmt.Errorf("devices: %w", err)
+	}
+	return list, nil
+}
+
+func (s *Store) devices(ctx context.Context, rest query) ([]authz.Device, error) {
+	// SQLite's driver reads an empty value as NULL, but the empty Sender ID is an id (RFC 8613 §3.3).
+	rest.text = `SELECT ` + deviceColumns + `, sender_id IS NOT NULL FROM devices ` + rest.text
+	return all(ctx, s.engine.Reader(), rest, s.scanDevice)
+}
+
+func (s *Store) scanDevice(rows *sql.Rows) (authz.Device, error) {
+	var d authz.Device
+	var sealed []byte
+	var actions []action
+	var hasSender bool
+	reg := &d.Registration
+	err := rows.Scan((*id8)(&d.ID), &d.Name, &d.Owner, (*int)(&d.Kind), (*string)(&d.Delivery),
+		(*int)(&d.Profile), (*int)(&d.Clock), (*int)(&d.Shape), asJSON{&actions}, &sealed, &d.PublicKey, &d.SenderID,
+		(*counter)(&d.Epoch), (*seconds)(&d.ExpiresIn), &d.Private, &d.RequireCNonce, &d.Remote, (*when)(&d.CreatedAt),
+		&reg.Address, asJSON{&reg.LocalURIs}, (*when)(&reg.ExpiresAt), (*when)(&reg.SeenAt), &hasSender)
+	if err != nil {
+		return d, err
+	}
+	if hasSender {
+		d.SenderID = present(d.SenderID)
+	}
+	d.Actions = actionsFrom(actions)
+	if d.RootKey, err = s.sealer.Open(tableDevices, d.ID[:], sealed); err != nil {
+		return d, fmt.Errorf("root key of device %q: %w", d.Name, err)
+	}
+	return d, nil
+}
+
+// Register replaces what the device last told about itself.
+func (s *Store) Register(ctx context.Context, id provision.DeviceID, r authz.Registration) error {
+	return s.change(ctx, fmt.Sprintf("device %q", provision.Audience(id)),
+		ask(`UPDATE devices SET reg_address = $2, reg_local_uris = $3, reg_expires_at = $4, reg_seen_at = $5 WHERE id = $1`,
+			id[:], r.Address, asJSON{r.LocalURIs}, ms(r.ExpiresAt), ms(r.SeenAt)))
+}

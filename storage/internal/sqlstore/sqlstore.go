@@ -1,0 +1,165 @@
+// Package sqlstore is authz.Store in SQL, once for every engine.
+//
+// Statements are written in PostgreSQL's spelling; an Engine runs them and brings the rest: how a write transaction
+// is made durable, and what its errors mean. It opens no database: storage/sqlite and storage/postgres do. Start from
+// New.
+package sqlstore
+
+import (
+	"context"
+	"crypto/subtle"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/storage/internal/seal"
+)
+
+// Querier runs statements with placeholders $1, $2 …
+type Querier interface {
+	ExecContext(ctx context.Context, statement string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
+}
+
+// Conflict is the rule of the tables that a statement broke.
+type Conflict int
+
+const (
+	NoConflict Conflict = iota
+	Taken               // a unique value is in use
+	Missing             // a row that is referred to does not exist
+)
+
+// Engine is a database with all migrations applied. It is safe for concurrent use.
+type Engine interface {
+	// Reader runs single statements outside of transactions. They see everything that Write has returned for.
+	Reader() Querier
+	// Write runs work in one transaction and returns once it is durable. An error of work undoes the transaction and
+	// is returned as it is. work may be called again when the engine asks for the transaction to be repeated; it uses
+	// only the context and the Querier it is given, reads each result to its end, and does not call Write.
+	//
+	// Once work has begun, the end of ctx does not interrupt it: a caller that gets an answer knows the outcome. An
+	// error of the commit itself means that the outcome is unknown.
+	Write(ctx context.Context, work func(context.Context, Querier) error) error
+	// Conflict tells what an error of a statement means.
+	Conflict(err error) Conflict
+	Close() error
+}
+
+// Store is an authz.Store.
+type Store struct {
+	engine Engine
+	sealer *seal.Sealer
+}
+
+var _ authz.Store = (*Store)(nil)
+
+// New checks that the store key is the one the database was made with (a new database takes it) and removes what ended
+// before now. On an error the engine stays open.
+func New(ctx context.Context, engine Engine, sealer *seal.Sealer, now time.Time) (*Store, error) {
+	s := &Store{engine: engine, sealer: sealer}
+	if err := s.checkKey(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.sweep(ctx, now); err != nil {
+		return nil, fmt.Errorf("remove what has expired: %w", err)
+	}
+	return s, nil
+}
+
+// Close ends the engine's connections; writes in progress are finished first.
+func (s *Store) Close() error { return s.engine.Close() }
+
+var errKey = errors.New("the store was made with another store key: give the key file that belongs to it")
+
+// checkKey opens a sealed value known in advance. Of two processes that open a new database at once with different
+// keys one keeps it; the other reads the winner's value and is refused.
+func (s *Store) checkKey(ctx context.Context) error {
+	const name, known = "store-key", "latchkey store"
+	sealed, err := s.meta(ctx, name)
+	if errors.Is(err, authz.ErrNotFound) {
+		if err := s.keepKey(ctx, name, known); err != nil {
+			return err
+		}
+		sealed, err = s.meta(ctx, name)
+	}
+	if err != nil {
+		return fmt.Errorf("check of the store key: %w", err)
+	}
+	opened, err := s.sealer.Open(tableMeta, []byte(name), sealed)
+	if err != nil || subtle.ConstantTimeCompare(opened, []byte(known)) != 1 {
+		return errKey
+	}
+	return nil
+}
+
+func (s *Store) meta(ctx context.Context, name string) (value []byte, err error) {
+	err = one(ctx, s.engine.Reader(), ask(`SELECT value FROM meta WHERE name = $1`, name), &value)
+	return value, err
+}
+
+func (s *Store) keepKey(ctx context.Context, name, known string) error {
+	sealed, err := s.sealer.Seal(tableMeta, []byte(name), []byte(known))
+	if err != nil {
+		return err
+	}
+	return s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		return run(ctx, q, ask(`INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, sealed))
+	})
+}
+
+// sweep removes rows that no rule asks for any more. Tokens and audit entries stay.
+func (s *Store) sweep(ctx context.Context, now time.Time) error {
+	return s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		for _, gone := range []query{
+			ask(`DELETE FROM logins WHERE expires_at < $1`, ms(now)),
+			ask(`DELETE FROM client_keys WHERE expires_at < $1`, ms(now)),
+			ask(`DELETE FROM codes WHERE consumed_at = 0 AND expires_at < $1`, ms(now.Add(-unusedCodeLife))),
+			ask(`DELETE FROM codes WHERE consumed_at <> 0 AND consumed_at < $1`, ms(now.Add(-tombstoneLife))),
+		} {
+			if err := run(ctx, q, gone); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// add runs inserts in one transaction; what names the new thing in errors.
+func (s *Store) add(ctx context.Context, what string, rows ...query) error {
+	err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		for _, row := range rows {
+			if err := run(ctx, q, row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, s.meaning(err))
+}
+
+// meaning turns a broken rule of the tables into the error the contract names.
+func (s *Store) meaning(err error) error {
+	switch s.engine.Conflict(err) {
+	case Taken:
+		return authz.ErrExists
+	case Missing:
+		return authz.ErrNotFound
+	case NoConflict:
+	}
+	return err
+}
+
+// change runs an update or a deletion of exactly one row; no row is ErrNotFound.
+func (s *Store) change(ctx context.Context, what string, update query) error {
+	err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error { return touch(ctx, q, update) })
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}

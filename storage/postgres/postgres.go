@@ -1,0 +1,140 @@
+// Package postgres is the store for several nodes: authz.Store on PostgreSQL 13 and later. It is the only importer of
+// pgx.
+//
+// Rules that several writers could break rest on row locks and unique constraints at READ COMMITTED. Start from Open.
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/latchkey-ace/latchkey/migrations"
+	"github.com/latchkey-ace/latchkey/storage/internal/seal"
+	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
+)
+
+// Open opens the database of a postgres:// URL. Errors do not show the URL: it may hold a password.
+func Open(ctx context.Context, url string, sealer *seal.Sealer, now time.Time) (*sqlstore.Store, error) {
+	e, err := openEngine(ctx, url)
+	if err != nil {
+		return nil, fmt.Errorf("open PostgreSQL: %w", err)
+	}
+	store, err := sqlstore.New(ctx, e, sealer, now)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open PostgreSQL: %w", err), e.Close())
+	}
+	return store, nil
+}
+
+// engine is a sqlstore.Engine.
+type engine struct {
+	db *sql.DB
+}
+
+func openEngine(ctx context.Context, url string) (*engine, error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("the URL cannot be read: write postgres://user@host:port/database")
+	}
+	e := &engine{db: stdlib.OpenDB(*config)}
+	e.db.SetMaxOpenConns(maxConnections)
+	e.db.SetMaxIdleConns(maxConnections)
+	if err := e.start(ctx); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+func (e *engine) start(ctx context.Context) error {
+	var sync string
+	if err := e.db.QueryRowContext(ctx, "SHOW synchronous_commit").Scan(&sync); err != nil {
+		return err
+	}
+	if sync == "off" {
+		return errors.New("synchronous_commit is off, so a crash would forget spent codes and revocations: set it to on")
+	}
+	return migrations.Postgres(ctx, e.db)
+}
+
+// Reader runs on any connection.
+func (e *engine) Reader() sqlstore.Querier { return e.db }
+
+// Write repeats the transaction when PostgreSQL ends it for the sake of others.
+func (e *engine) Write(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
+	pause := firstPause
+	for try := 1; ; try++ {
+		err := e.once(ctx, work)
+		if err == nil || try == maxTries || !repeatable(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause/2 + rand.N(pause/2)):
+		}
+		pause *= 2
+	}
+}
+
+func (e *engine) once(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
+	conn, err := e.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	// From here on the caller's patience ends nothing: cut off during COMMIT, nobody would know the outcome.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestWrite)
+	defer cancel()
+	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // after a commit it does nothing
+	if err := work(ctx, tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// SQLSTATE values (PostgreSQL, appendix A).
+const (
+	foreignKeyViolation  = "23503"
+	uniqueViolation      = "23505"
+	serializationFailure = "40001"
+	deadlockDetected     = "40P01"
+)
+
+func repeatable(err error) bool {
+	state := sqlState(err)
+	return state == serializationFailure || state == deadlockDetected
+}
+
+// Conflict reads the SQLSTATE.
+func (e *engine) Conflict(err error) sqlstore.Conflict {
+	switch sqlState(err) {
+	case uniqueViolation:
+		return sqlstore.Taken
+	case foreignKeyViolation:
+		return sqlstore.Missing
+	}
+	return sqlstore.NoConflict
+}
+
+func sqlState(err error) string {
+	var broken *pgconn.PgError
+	if errors.As(err, &broken) {
+		return broken.Code
+	}
+	return ""
+}
+
+// Close waits for statements that run.
+func (e *engine) Close() error { return e.db.Close() }

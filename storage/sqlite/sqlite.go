@@ -1,0 +1,157 @@
+// Package sqlite is the embedded store: authz.Store on modernc.org/sqlite, without cgo and without set-up.
+//
+// The database is one file (and its write-ahead log beside it), open to several processes of one machine. Commits are
+// on the disk when a method returns. Start from Open.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	sqlite3 "modernc.org/sqlite"
+	codes "modernc.org/sqlite/lib"
+
+	"github.com/latchkey-ace/latchkey/migrations"
+	"github.com/latchkey-ace/latchkey/storage/internal/seal"
+	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
+)
+
+// Open opens the database file, making it (mode 0600) if there is none.
+func Open(ctx context.Context, path string, sealer *seal.Sealer, now time.Time) (*sqlstore.Store, error) {
+	e, err := openEngine(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	store, err := sqlstore.New(ctx, e, sealer, now)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), e.Close())
+	}
+	return store, nil
+}
+
+// engine is a sqlstore.Engine.
+type engine struct {
+	writing *sql.DB // one connection
+	reading *sql.DB
+	writer  *writer
+	reads   *statements
+}
+
+func openEngine(ctx context.Context, path string) (*engine, error) {
+	if path == "" {
+		return nil, errors.New("no path given")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := create(path); err != nil {
+		return nil, err
+	}
+	e := &engine{}
+	if e.writing, err = connect(path, 1, url.Values{
+		"_txlock":       {"immediate"},
+		"_journal_mode": {"WAL"},
+		"_synchronous":  {"FULL"}, // NORMAL loses the last commits with the power
+		"_foreign_keys": {"1"},
+		"_pragma": {
+			"wal_autocheckpoint(" + strconv.Itoa(checkpointSize) + ")",
+			"cache_size(-" + strconv.Itoa(writerCache) + ")",
+		},
+	}); err != nil {
+		return nil, err
+	}
+	if err := e.start(ctx, path); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// start migrates before the writer takes the only connection that writes.
+func (e *engine) start(ctx context.Context, path string) error {
+	if err := migrations.SQLite(ctx, e.writing); err != nil {
+		return err
+	}
+	conn, err := e.writing.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	e.writer = newWriter(conn)
+	e.reading, err = connect(path, max(minReaders, runtime.GOMAXPROCS(0)), url.Values{"_query_only": {"1"}})
+	if err != nil {
+		return err
+	}
+	e.reads = newStatements(e.reading, false)
+	return nil
+}
+
+// create makes the file before SQLite does, because SQLite would let others read it; its log takes the file's mode.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func connect(path string, connections int, settings url.Values) (*sql.DB, error) {
+	settings.Set("_busy_timeout", strconv.FormatInt(busyTimeout.Milliseconds(), 10))
+	settings.Set("_dqs", "0")
+	name := url.URL{Scheme: "file", Path: path, RawQuery: settings.Encode()}
+	db, err := sql.Open("sqlite", name.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db, nil
+}
+
+// Reader runs on the read pool: a snapshot as of the last commit.
+func (e *engine) Reader() sqlstore.Querier { return e.reads }
+
+// Write runs work in the writer's next batch.
+func (e *engine) Write(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
+	return e.writer.write(ctx, work)
+}
+
+// Conflict reads SQLite's extended result code.
+func (e *engine) Conflict(err error) sqlstore.Conflict {
+	var broken *sqlite3.Error
+	if !errors.As(err, &broken) {
+		return sqlstore.NoConflict
+	}
+	switch broken.Code() {
+	case codes.SQLITE_CONSTRAINT_UNIQUE, codes.SQLITE_CONSTRAINT_PRIMARYKEY:
+		return sqlstore.Taken
+	case codes.SQLITE_CONSTRAINT_FOREIGNKEY:
+		return sqlstore.Missing
+	}
+	return sqlstore.NoConflict
+}
+
+// Close finishes what was handed to the writer. It may be called again.
+func (e *engine) Close() error {
+	var errs []error
+	if e.reads != nil {
+		e.reads.close()
+	}
+	if e.reading != nil {
+		errs = append(errs, e.reading.Close())
+	}
+	if e.writer != nil {
+		e.writer.close()
+		if err := e.writer.conn.Close(); !errors.Is(err, sql.ErrConnDone) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, e.writing.Close())...)
+}

@@ -1,0 +1,60 @@
+// Package storage opens the authorization server's store: SQLite in a file, or PostgreSQL for several nodes.
+//
+// Both are the same authz.Store and pass the same contract, storage/storagetest. What must be kept whole rests sealed
+// under a store key that lies outside of the database (D3). Start from LoadOrCreateKey and Open.
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/storage/internal/seal"
+	"github.com/latchkey-ace/latchkey/storage/postgres"
+	"github.com/latchkey-ace/latchkey/storage/sqlite"
+)
+
+// Options of a store.
+type Options struct {
+	Key  StoreKey         // required; a database opens only with the key it was made with
+	Now  func() time.Time // default time.Now; used once, to remove what has expired
+	Rand io.Reader        // default crypto/rand
+}
+
+// Open opens the store a URL names and brings its tables up to date: sqlite:PATH, or postgres://… as libpq writes it.
+func Open(ctx context.Context, url string, o Options) (authz.Store, error) {
+	if o.Key == (StoreKey{}) {
+		return nil, errors.New("open store: no store key given")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	sealer, err := seal.New(o.Key, o.Rand)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	scheme, path, _ := strings.Cut(url, ":")
+	switch scheme {
+	case "sqlite":
+		return opened(sqlite.Open(ctx, path, sealer, o.Now()))
+	case "postgres", "postgresql":
+		return opened(postgres.Open(ctx, url, sealer, o.Now()))
+	}
+	return nil, fmt.Errorf("open store: %q is neither sqlite:PATH nor a postgres:// URL", scheme)
+}
+
+// opened keeps a nil pointer from becoming a Store that is not nil.
+func opened[S authz.Store](store S, err error) (authz.Store, error) {
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
+}

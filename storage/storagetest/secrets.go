@@ -1,0 +1,142 @@
+package storagetest
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"testing"
+
+	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/storage"
+)
+
+func noSecretInClear(t *testing.T, db Database) {
+	ctx, store := t.Context(), house(t, db)
+	signer := authz.SigningKey{ID: "1", Private: hash("private key of the server"), CreatedAt: evening}
+	must(t, store.AddSigningKey(ctx, signer))
+	s := spec("code")
+	s.ClientKey = hash("client-made key")
+	must(t, store.Mint(ctx, s, issue(token("one"))))
+	must(t, store.Close())
+	secrets := map[string][]byte{
+		"root key": lock(1).RootKey, "master secret": phone("phone").Channel.MasterSecret, "signing key": signer.Private,
+		"client-made key": s.ClientKey, "its plain hash": hash(string(s.ClientKey)), "store key": storeKey[:],
+	}
+	cells := 0
+	for _, table := range names(t, db) {
+		eachCell(t, db, table, func(column string, cell []byte) {
+			cells++
+			for name, secret := range secrets {
+				if shows(cell, secret) {
+					t.Errorf("%s lies in clear in %s.%s", name, table, column)
+				}
+			}
+		})
+	}
+	if cells < 50 {
+		t.Errorf("only %d values were looked at", cells)
+	}
+	// The search itself works: it finds what lies in clear.
+	found := false
+	eachCell(t, db, "tokens", func(_ string, cell []byte) { found = found || shows(cell, hash("one")) })
+	equal(t, "a public hash is found", found, true)
+}
+
+func shows(cell, secret []byte) bool {
+	for _, form := range [][]byte{
+		secret, []byte(hex.EncodeToString(secret)), []byte(base64.RawStdEncoding.EncodeToString(secret)),
+		[]byte(base64.RawURLEncoding.EncodeToString(secret)),
+	} {
+		if bytes.Contains(cell, form) {
+			return true
+		}
+	}
+	return false
+}
+
+func names(t *testing.T, db Database) []string {
+	t.Helper()
+	rows := get(db.Raw.Query(db.Tables))(t)
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var name string
+		must(t, rows.Scan(&name))
+		list = append(list, name)
+	}
+	must(t, rows.Err())
+	return list
+}
+
+func eachCell(t *testing.T, db Database, table string, see func(column string, cell []byte)) {
+	t.Helper()
+	rows := get(db.Raw.Query("SELECT * FROM " + table))(t)
+	defer rows.Close()
+	columns := get(rows.Columns())(t)
+	for rows.Next() {
+		cells := make([]any, len(columns))
+		for i := range cells {
+			cells[i] = new(any)
+		}
+		must(t, rows.Scan(cells...))
+		for i, cell := range cells {
+			switch value := (*cell.(*any)).(type) {
+			case []byte:
+				see(columns[i], value)
+			default:
+				see(columns[i], fmt.Append(nil, value))
+			}
+		}
+	}
+	must(t, rows.Err())
+}
+
+func sealedValuesAreBound(t *testing.T, db Database) {
+	ctx, store := t.Context(), house(t, db)
+	must(t, store.AddDevice(ctx, lock(2)))
+	must(t, store.AddClient(ctx, phone("tablet")))
+	must(t, store.AddSigningKey(ctx, authz.SigningKey{ID: "1", Private: []byte{1}, CreatedAt: evening}))
+	must(t, store.AddSigningKey(ctx, authz.SigningKey{ID: "2", Private: []byte{2}, CreatedAt: evening}))
+	change := func(statement string) {
+		t.Helper()
+		result := get(db.Raw.Exec(statement))(t)
+		equal(t, "rows changed", get(result.RowsAffected())(t), 1)
+	}
+	closed := func(what string, err error) {
+		t.Helper()
+		if err == nil {
+			t.Errorf("%s: a sealed value of another place was opened", what)
+		}
+	}
+	change(`UPDATE devices SET root_key = (SELECT root_key FROM devices WHERE name = 'door 2') WHERE name = 'door 1'`)
+	_, err := store.Device(ctx, lock(1).ID)
+	closed("another device", err)
+	equal(t, "untouched device", get(store.Device(ctx, lock(2).ID))(t), lock(2))
+	change(`UPDATE clients SET channel_secret = (SELECT channel_secret FROM clients WHERE id = 'tablet') WHERE id = 'phone'`)
+	_, err = store.Client(ctx, "phone")
+	closed("another client", err)
+	change(`UPDATE clients SET channel_secret = (SELECT root_key FROM devices WHERE name = 'door 2') WHERE id = 'phone'`)
+	_, err = store.Client(ctx, "phone")
+	closed("another table", err)
+	change(`UPDATE signing_keys SET private_key = (SELECT private_key FROM signing_keys WHERE id = '2') WHERE id = '1'`)
+	_, err = store.SigningKeys(ctx)
+	closed("another signing key", err)
+	change(`UPDATE clients SET channel_secret = NULL WHERE id = 'phone'`)
+	_, err = store.Client(ctx, "phone")
+	closed("no value at all", err)
+}
+
+func otherKeyIsRefused(t *testing.T, db Database) {
+	store := house(t, db)
+	other := storeKey
+	other[31] ^= 1
+	for _, key := range []storage.StoreKey{other, {}} {
+		if second, err := openAt(db, key, evening); err == nil {
+			second.Close()
+			t.Error("the store opened with a key that is not its own")
+		}
+	}
+	equal(t, "device", get(store.Device(t.Context(), lock(1).ID))(t), lock(1))
+	equal(t, "device in another process", get(open(t, db).Device(t.Context(), lock(1).ID))(t), lock(1))
+}
