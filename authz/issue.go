@@ -105,6 +105,9 @@ func (s *Server) issue(r *request, m Minting, now time.Time) (minted, error) {
 	if !ok {
 		return minted{}, fmt.Errorf("device %s: unknown token shape %v", r.device.Audience(), r.device.Shape)
 	}
+	if r.device.Shape == provision.ShapeJWT {
+		s.nameParties(claims, r) // RFC 9068 §2.2; a CWT names neither (D7)
+	}
 	token, err := seal(s, &r.device, claims, r.key.material)
 	if err != nil {
 		return minted{}, fmt.Errorf("issue for %s: %w", r.device.Audience(), err)
@@ -115,6 +118,14 @@ func (s *Server) issue(r *request, m Minting, now time.Time) (minted, error) {
 	}
 	record.Hash, record.AltHash = hashes(r.device.Shape, token, r.caller.Encoding)
 	return minted{bytes: token, record: record, material: r.key.material, expiresIn: expiresIn}, nil
+}
+
+// nameParties names issuer, client and subject; a client that acts for nobody is its own subject.
+func (s *Server) nameParties(c *pop.Claims, r *request) {
+	c.Issuer, c.ClientID, c.Subject = s.issuer, r.caller.Client.ID, r.code.User
+	if c.Subject == "" {
+		c.Subject = c.ClientID
+	}
 }
 
 // claims says what is granted. Whole seconds: rounding down shortens, never lengthens.
@@ -211,7 +222,6 @@ func sealJWT(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	c.Issuer = s.issuer
 	token, err := jose.Sign(c, jose.Signer{Key: s.signer.key, ID: s.signer.id})
 	return []byte(token), err
 }

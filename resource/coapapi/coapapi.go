@@ -51,6 +51,13 @@ func New(s *resource.Server, o Options) *API {
 	}
 }
 
+// Security puts the face behind OSCORE and block-wise transfer: what an Endpoint or a GATT link serves.
+func (a *API) Security(o coapsec.SecurityOptions) *coapsec.Security {
+	whole := coapsec.BlockwiseOptions{MaxBody: MaxUpload}
+	news := coapsec.BlockwiseOptions{}
+	return coapsec.NewSecurity(a, coapsec.Blockwise(a.Plain(), whole), coapsec.Blockwise(a.Protected(), news), o)
+}
+
 // phone is the association of one session. Two of the same session are equal.
 type phone struct{ session *resource.Session }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
@@ -12,17 +13,20 @@ import (
 
 var errClosed = errors.New("store is closed")
 
-// writer is the one connection that writes. It groups commits: the jobs that wait while a commit is on its way to the
-// disk share the next one, each in its own savepoint, and are answered only after it. At most one job waits for itself.
+// writer is the one connection that writes. It groups commits: transactions that arrive while a commit is on its way
+// to the disk share the next one, each in its own savepoint, and are answered only after it.
+//
+// One of the callers leads: it runs the batch that it is the first of, and then lets the first of those who came
+// meanwhile lead the next. A caller who is alone thus waits for no other goroutine.
 type writer struct {
 	conn *sql.Conn
 	sql  *statements
-	jobs chan *job
 
-	closing   sync.RWMutex // held for reading while a job is handed over
-	closed    bool
-	done      chan struct{} // closed when the last batch is committed
-	closeOnce sync.Once
+	mu      sync.Mutex
+	queue   []*job
+	leading bool // somebody leads, or has been told to
+	closed  bool
+	idle    sync.Cond // nobody leads any more
 }
 
 // job is one transaction of a caller.
@@ -31,84 +35,68 @@ type job struct {
 	work     func(context.Context, sqlstore.Querier) error
 	err      error
 	panicked any
-	answered chan struct{}
+	lead     chan bool // true: lead the next batch; false: this job is done
 }
 
 func newWriter(conn *sql.Conn) *writer {
-	w := &writer{
-		conn: conn, sql: newStatements(conn, true),
-		jobs: make(chan *job, queued), done: make(chan struct{}),
-	}
-	go w.serve()
+	w := &writer{conn: conn, sql: newStatements(conn, true)}
+	w.idle.L = &w.mu
 	return w
 }
 
-// write hands work over and waits for its commit.
+// write runs work and waits for its commit. Not the end of ctx but the answer ends the wait: only it tells whether the
+// transaction happened.
 func (w *writer) write(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
-	j := &job{ctx: ctx, work: work, answered: make(chan struct{})}
-	if err := w.hand(j); err != nil {
-		return err
+	j := &job{ctx: ctx, work: work, lead: make(chan bool, 1)}
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return errClosed
 	}
-	// Not the end of ctx but the answer ends the wait: only it tells whether the transaction happened.
-	<-j.answered
+	w.queue = append(w.queue, j)
+	lead := !w.leading
+	w.leading = true
+	w.mu.Unlock()
+	if lead || <-j.lead {
+		w.commitBatch()
+	}
 	if j.panicked != nil {
 		panic(j.panicked)
 	}
 	return j.err
 }
 
-func (w *writer) hand(j *job) error {
-	w.closing.RLock()
-	defer w.closing.RUnlock()
-	if w.closed {
-		return errClosed
+// commitBatch is called by the one who leads, whose job is the first of the queue.
+func (w *writer) commitBatch() {
+	w.mu.Lock()
+	size := min(len(w.queue), maxBatch)
+	batch := slices.Clone(w.queue[:size])
+	w.queue = slices.Delete(w.queue, 0, size)
+	w.mu.Unlock()
+
+	w.commit(batch)
+
+	w.mu.Lock()
+	if w.leading = len(w.queue) > 0; w.leading {
+		w.queue[0].lead <- true
+	} else {
+		w.idle.Broadcast()
 	}
-	select {
-	case w.jobs <- j:
-		return nil
-	case <-j.ctx.Done():
-		return j.ctx.Err()
+	w.mu.Unlock()
+	for _, j := range batch[1:] {
+		j.lead <- false
 	}
 }
 
-// close commits what waits and stops.
+// close takes no more jobs and waits until the last is committed.
 func (w *writer) close() {
-	w.closeOnce.Do(func() {
-		w.closing.Lock()
-		w.closed = true
-		w.closing.Unlock()
-		close(w.jobs)
-	})
-	<-w.done
-}
-
-func (w *writer) serve() {
-	defer close(w.done)
-	for first := range w.jobs {
-		batch := w.waiting(first)
-		w.commit(batch)
-		for _, j := range batch {
-			close(j.answered)
-		}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for w.leading {
+		w.idle.Wait()
 	}
 	w.sql.close()
-}
-
-// waiting takes what is queued by now, without waiting for more.
-func (w *writer) waiting(first *job) []*job {
-	batch := []*job{first}
-	for len(batch) < maxBatch {
-		select {
-		case j, open := <-w.jobs:
-			if !open {
-				return batch
-			}
-			batch = append(batch, j)
-		default:
-			return batch
-		}
-	}
-	return batch
 }
 
 // commit runs a batch in one transaction and sets each job's error.
@@ -156,7 +144,7 @@ func (w *writer) runAll(batch []*job) error {
 	return nil
 }
 
-// run lets a panic of work reach its own caller instead of ending the writer of all.
+// run lets a panic of work reach its own caller instead of the one who leads.
 func (w *writer) run(j *job) {
 	if j.err = j.ctx.Err(); j.err != nil {
 		return

@@ -73,13 +73,19 @@ func (e *engine) batch(t *testing.T, jobs ...func(context.Context, sqlstore.Quer
 	errs := make([]error, len(jobs))
 	for i, work := range jobs {
 		all.Go(func() { errs[i] = e.Write(t.Context(), work) })
-		for len(e.writer.jobs) <= i { // in this order
+		for e.writer.waiting() <= i { // in this order
 			runtime.Gosched()
 		}
 	}
 	close(release)
 	all.Wait()
 	return errs
+}
+
+func (w *writer) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.queue)
 }
 
 func TestJobsOfABatchFailAlone(t *testing.T) {
