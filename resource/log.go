@@ -10,6 +10,9 @@ import (
 // actionAccept is the Action of entries about tokens.
 const actionAccept = "accept"
 
+// actionExpire is the Action of entries about tokens that ended by themselves; they go to OnLog only.
+const actionExpire = "expire"
+
 // actionName is "" for what the device does not have: a path is the client's word and not for the log.
 func (s *Server) actionName(path string, method aif.Methods) string {
 	if a := s.action(path, method); a != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop/news"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -102,7 +103,7 @@ func (s *State) revoke(hashes [][]byte) {
 		}
 		revoked := Revoked{Hash: hash}
 		s.drop(func(r *Record) bool {
-			if !slices.ContainsFunc(r.Hashes, func(h []byte) bool { return bytes.Equal(h, hash) }) {
+			if !checks.Revocation || !slices.ContainsFunc(r.Hashes, func(h []byte) bool { return bytes.Equal(h, hash) }) {
 				return false
 			}
 			if r.ExpiresIn > 0 {

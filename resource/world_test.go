@@ -326,21 +326,6 @@ func decided(t *testing.T, d resource.Decision, code codes.Code, reason error) {
 	}
 }
 
-// client is the other end of a session made from these inputs.
-func client(t testing.TB, m *pop.InputMaterial, in ace.AuthzInfo, answer ace.AuthzInfoAnswer) *oscore.Context {
-	t.Helper()
-	c, err := oscore.New(oscore.Params{
-		MasterSecret: m.MasterSecret,
-		MasterSalt:   pop.MasterSalt(m.Salt, in.Nonce1, answer.Nonce2),
-		SenderID:     answer.ServerRecipientID,
-		RecipientID:  in.ClientRecipientID,
-	}, oscore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // ownNumber makes the device's end of a session use a sender sequence number of its own.
 func ownNumber(t testing.TB, s *resource.Session) string {
 	t.Helper()

@@ -46,7 +46,12 @@ type Options struct {
 	ID     string
 	Secret string
 	Rand   io.Reader
-	HTTP   *http.Client // nil: a client that follows no redirects and gives up after 15 s
+	HTTP   *http.Client // nil: NewHTTP
+}
+
+// NewHTTP is the HTTP client of a Client without one: it follows no redirects and gives up after 15 s.
+func NewHTTP() *http.Client {
+	return &http.Client{Timeout: httpTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // metadata is what we use of RFC 8414.
@@ -63,7 +68,7 @@ func Discover(ctx context.Context, issuer string, o Options) (*Client, error) {
 	}
 	c := &Client{ID: o.ID, Secret: o.Secret, Rand: o.Rand, issuer: issuer, http: o.HTTP}
 	if c.http == nil {
-		c.http = &http.Client{Timeout: httpTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		c.http = NewHTTP()
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, issuer+"/.well-known/oauth-authorization-server", nil)
 	if err != nil {

@@ -280,3 +280,27 @@ func TestRefusalsAreBare(t *testing.T) {
 		}
 	}
 }
+
+// FuzzStranger sends anything to anywhere without protection: the bolt never moves and every answer has a code.
+func FuzzStranger(f *testing.F) {
+	d := newDoor(f)
+	good, err := upload(d.seal(d.claims())).Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(byte(codes.POST), "/authz-info", uint16(ace.FormatACE), good)
+	f.Add(byte(codes.GET), "/.well-known/core", uint16(coapsec.NoFormat), []byte{})
+	f.Add(byte(codes.POST), "/door/unlock", uint16(coapsec.NoFormat), []byte{})
+	now := time.Now()
+	f.Fuzz(func(t *testing.T, code byte, path string, format uint16, payload []byte) {
+		now = now.Add(time.Minute)
+		api := coapapi.New(d.server, coapapi.Options{Now: func() time.Time { return now }})
+		m := coapsec.NewRequest(codes.Code(code), path, message.MediaType(format), payload)
+		if answer := api.Plain().ServeCoAP(context.Background(), &coapsec.Request{Message: m}); answer.Code < codes.Created {
+			t.Errorf("got code %d", answer.Code)
+		}
+		if d.opened.Load() != 0 {
+			t.Error("the bolt moved")
+		}
+	})
+}

@@ -36,6 +36,9 @@ func (a *API) plain(ctx context.Context, r *coapsec.Request) message.Message {
 		}
 		return coapsec.Content(codes.Content, ace.FormatLinks, []byte(coreLinks))
 	}
+	if answer, ok := a.unproven(ctx, r); ok {
+		return answer
+	}
 	// Paths that exist and paths that do not get the same answer, or the device could be mapped without a token.
 	return a.hints()
 }

@@ -80,6 +80,13 @@ func (a *authorization) serve(_ context.Context, r *coapsec.Request) message.Mes
 	return coapsec.Content(codes.Changed, ace.FormatCBOR, payload)
 }
 
+// registered is what the lock said last, from where, and how often it did.
+func (a *authorization) registered() (ace.Register, string, int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last, a.address, a.registers
+}
+
 // push sends a request to where the lock registered from.
 func (a *authorization) push(request message.Message, want codes.Code) message.Message {
 	a.t.Helper()
@@ -126,8 +133,8 @@ func neighbourhood(t *testing.T) (*door, *authorization, *coapsec.Endpoint, *coa
 // second time it is told so, the owner reads the log and takes the key away.
 func TestParentsAtTheDoor(t *testing.T) {
 	d, a, lock, _ := neighbourhood(t)
-	if a.address != lock.LocalAddr().String() || len(a.last.LocalURIs) != 1 {
-		t.Errorf("registered %q %+v, want the serving socket", a.address, a.last)
+	if last, address, _ := a.registered(); address != lock.LocalAddr().String() || len(last.LocalURIs) != 1 {
+		t.Errorf("registered %q %+v, want the serving socket", address, last)
 	}
 	c := d.claims()
 	c.Grant.Once = []uint{1}
@@ -221,8 +228,8 @@ func TestRegistrationTeachesTimeAndEpoch(t *testing.T) {
 	if answer := d.plain(uploadRequest(t, upload(d.seal(late)))); answer.Code != codes.Unauthorized {
 		t.Errorf("got %v, want 4.01", answer.Code)
 	}
-	if a.last.Epoch != 5 {
-		t.Errorf("the lock reported epoch %d, want 5", a.last.Epoch)
+	if last, _, _ := a.registered(); last.Epoch != 5 {
+		t.Errorf("the lock reported epoch %d, want 5", last.Epoch)
 	}
 }
 
@@ -235,7 +242,7 @@ func TestServerRestart(t *testing.T) {
 	}
 	c := d.claims()
 	a.push(uploadRequest(t, upload(d.seal(c))), codes.Created)
-	if got := a.registers; got != 2 {
+	if _, _, got := a.registered(); got != 2 {
 		t.Errorf("%d registrations arrived, want 2", got)
 	}
 }

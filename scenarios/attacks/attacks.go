@@ -56,11 +56,12 @@ func stolenToken(ctx context.Context, s *Siege) error {
 	if err := thief.show(ctx, raw); err != nil {
 		return err
 	}
+	log := watching(s.Lock)
 	code, err := thief.plainUnlock(ctx)
 	if err != nil {
 		return err
 	}
-	return s.refused(code, codes.Unauthorized, "no possession shown")
+	return s.refused(code, codes.Unauthorized, log, "no possession shown")
 }
 
 // replayed sends a datagram that worked a second time, from elsewhere.
@@ -92,7 +93,7 @@ func delayed(ctx context.Context, s *Siege) error {
 		return err
 	}
 	// The answer is a protected challenge, whose outer code is 2.04: only its owner could read it.
-	return s.sendAndWant(ctx, held, codes.Changed, "fresh")
+	return s.sendAndWant(ctx, held, codes.Changed, "not shown to be fresh")
 }
 
 // flipped changes the last bit of an unlock that never arrived.
@@ -116,11 +117,12 @@ func foreign(ctx context.Context, s *Siege) error {
 	if _, err := s.Phone(ctx, "guest", "", "token", "--session", "foreign"); err != nil {
 		return err
 	}
+	log := watching(s.Other)
 	_, err := s.Phone(ctx, "guest", "", "deliver", "--session", "foreign", "--to", "gatt:"+s.Path("monitor-two.sock"))
 	if err := wantText(err, "Forbidden"); err != nil {
 		return err
 	}
-	return s.logged(s.Other, "another audience")
+	return log.refused("token for another audience")
 }
 
 func secondUse(ctx context.Context, s *Siege) error {
@@ -130,11 +132,12 @@ func secondUse(ctx context.Context, s *Siege) error {
 	if err := s.unlock(ctx, "once"); err != nil {
 		return err
 	}
+	log := watching(s.Lock)
 	_, err := s.Phone(ctx, "guest", "", "post", "/door/unlock", "--session", "once", "--to", s.Air.Address())
 	if err := wantText(err, "Forbidden"); err != nil {
 		return err
 	}
-	return s.logged(s.Lock, "used")
+	return log.refused("used")
 }
 
 // late waits for the end of a window of seconds.
@@ -151,11 +154,12 @@ func late(ctx context.Context, s *Siege) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	log := watching(s.Lock)
 	_, err := s.Phone(ctx, "guest", "", "post", "/door/unlock", "--session", "late", "--to", s.Air.Address())
 	if err := wantText(err, "Unauthorized"); err != nil {
 		return err
 	}
-	return s.logged(s.Lock, "expired", "security context not found")
+	return log.refused("token expired")
 }
 
 // revoked shows the token again after the lock has confirmed that it ended.
@@ -176,6 +180,7 @@ func revoked(ctx context.Context, s *Siege) error {
 	if err := s.revoke(ctx); err != nil {
 		return err
 	}
+	log := watching(s.Lock)
 	_, err := s.Phone(ctx, "guest", "", "post", "/door/unlock", "--session", "revoked", "--to", s.Air.Address())
 	if err := wantText(err, "Unauthorized"); err != nil {
 		return err
@@ -183,7 +188,7 @@ func revoked(ctx context.Context, s *Siege) error {
 	if err := wantText(deliver(), "Unauthorized"); err != nil {
 		return err
 	}
-	return s.logged(s.Lock, "revoked")
+	return log.refused("token revoked")
 }
 
 func greedy(ctx context.Context, s *Siege) error {

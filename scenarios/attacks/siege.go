@@ -212,12 +212,12 @@ func (s *Siege) lastToLock(since int) ([]byte, error) {
 
 // sendAndWant sends a datagram from a new place and wants it refused, with the bolt at rest.
 func (s *Siege) sendAndWant(ctx context.Context, datagram []byte, code codes.Code, reason string) error {
-	before := s.opened()
+	before, log := s.opened(), watching(s.Lock)
 	got, err := sendRaw(ctx, s.Address, datagram)
 	if err != nil {
 		return err
 	}
-	if err := s.refused(got, code, reason); err != nil {
+	if err := s.refused(got, code, log, reason); err != nil {
 		return err
 	}
 	if s.opened() != before {
@@ -227,26 +227,36 @@ func (s *Siege) sendAndWant(ctx context.Context, datagram []byte, code codes.Cod
 }
 
 // refused compares code and reason with what was to be expected.
-func (s *Siege) refused(got, want codes.Code, reason string) error {
+func (s *Siege) refused(got, want codes.Code, log watch, reason string) error {
 	if got != want {
 		return fmt.Errorf("answered %v, want %v", got, want)
 	}
-	return s.logged(s.Lock, reason)
+	return log.refused(reason)
 }
 
-// logged wants the device's newest access entry to be a refusal for one of the reasons.
-func (s *Siege) logged(p *stage.Process, reasons ...string) error {
-	var last stage.Event
+// watch is a device's access log from now on.
+type watch struct {
+	device *stage.Process
+	from   int
+}
+
+func watching(p *stage.Process) watch { return watch{device: p, from: len(p.Events("access"))} }
+
+// refused wants a refusal for this reason since the watch began.
+func (w watch) refused(reason string) error {
+	var seen []string
 	err := stage.Eventually(logTime, func() bool {
-		events := p.Events("access")
-		if len(events) == 0 {
-			return false
+		seen = nil
+		for _, e := range w.device.Events("access")[w.from:] {
+			if e.Result == "refused" && strings.Contains(e.Reason, reason) {
+				return true
+			}
+			seen = append(seen, e.Result+" "+e.Reason)
 		}
-		last = events[len(events)-1]
-		return last.Result == "refused" && slices.ContainsFunc(reasons, func(r string) bool { return strings.Contains(last.Reason, r) })
+		return false
 	})
 	if err != nil {
-		return fmt.Errorf("the device logged %s %q, want refused %q", last.Result, last.Reason, reasons)
+		return fmt.Errorf("the device logged %q, want refused %q", seen, reason)
 	}
 	return nil
 }

@@ -87,6 +87,7 @@ func (p *player) play(ctx context.Context, s *stage.Stage) {
 	defer siege.Close()
 	fmt.Fprintln(p.Out, "\nThe attacks, each to be refused")
 	for i, a := range attacks.All {
+		p.begin(i+1, a.Says)
 		p.note("The attacks", i+1, a.Says, a.Do(ctx, siege))
 	}
 }
@@ -95,6 +96,7 @@ func (p *player) play(ctx context.Context, s *stage.Stage) {
 func run[T any](ctx context.Context, p *player, part string, story T, steps []stage.Step[T]) bool {
 	fmt.Fprintln(p.Out, "\n"+part)
 	for i, step := range steps {
+		p.begin(i+1, step.Says)
 		if err := step.Do(ctx, story); !p.note(part, i+1, step.Says, err) {
 			return false
 		}
@@ -102,18 +104,18 @@ func run[T any](ctx context.Context, p *player, part string, story T, steps []st
 	return true
 }
 
+// begin announces a step; its messages follow.
+func (p *player) begin(n int, says string) { fmt.Fprintf(p.Out, "%3d. %s\n", n, says) }
+
 func (p *player) note(part string, n int, says string, err error) bool {
 	p.all++
 	result := Result{Part: part, Step: n, Says: says}
-	mark := "✓"
 	if err == nil {
 		p.held++
+		fmt.Fprintln(p.Out, "     ✓")
 	} else {
-		mark, result.Err = "✗", err.Error()
-	}
-	fmt.Fprintf(p.Out, "%3d %s %s\n", n, mark, says)
-	if err != nil {
-		fmt.Fprintf(p.Out, "      %v\n", err)
+		result.Err = err.Error()
+		fmt.Fprintf(p.Out, "     ✗ %v\n", err)
 	}
 	if p.Report != nil {
 		p.Report(result)

@@ -8,15 +8,25 @@ import (
 	"strings"
 )
 
-// Step is one step of a story about a T.
+// Step is one step of a story about a T. Again goes on after a process was killed during Do; nil means that Do itself may
+// be done again.
 type Step[T any] struct {
-	Says string
-	Do   func(ctx context.Context, story T) error
+	Says  string
+	Do    func(ctx context.Context, story T) error
+	Again func(ctx context.Context, story T) error
+}
+
+// Retry does a step again after something was killed during it.
+func (s Step[T]) Retry(ctx context.Context, story T) error {
+	if s.Again != nil {
+		return s.Again(ctx, story)
+	}
+	return s.Do(ctx, story)
 }
 
 // NeedServer starts the server unless it runs.
 func (s *Stage) NeedServer() error {
-	if s.Server != nil && s.Server.Running() {
+	if server := s.Server(); server != nil && server.Running() {
 		return nil
 	}
 	return s.StartServer()

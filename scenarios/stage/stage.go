@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -29,14 +30,23 @@ type Options struct {
 	Verbose bool      // show messages decoded
 }
 
-// Stage is one house: a server, its devices and its people. It is used by one goroutine, except where noted.
+// Stage is one house: a server, its devices and its people. It is safe for concurrent use, but a story's steps come one
+// after the other.
 type Stage struct {
 	Options
 	HTTP string // host:port
 	CoAP string
 
-	Server    *Process
+	mu        sync.Mutex
+	server    *Process // replaced when it is started again
 	processes []*Process
+}
+
+// Server is the server's process; nil before it first started.
+func (s *Stage) Server() *Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server
 }
 
 // New chooses free ports and makes the server's folder.
@@ -107,7 +117,7 @@ func (s *Stage) Run(ctx context.Context, stdin, program string, args ...string) 
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
-	if s.Verbose && errs.Len() > 0 {
+	if program == "phone" && err == nil {
 		fmt.Fprint(s.Out, errs.String())
 	}
 	if err != nil {
@@ -143,7 +153,7 @@ func (s *Stage) LatchkeyJSON(ctx context.Context, answer any, args ...string) er
 
 // Phone runs one person's phone.
 func (s *Stage) Phone(ctx context.Context, person, stdin string, args ...string) (string, error) {
-	args = append(args, "--state", s.Path("phone-"+person))
+	args = append(args, "--state", s.Path("phone-"+person), "-v")
 	if s.Verbose {
 		args = append(args, "-v")
 	}
@@ -153,7 +163,9 @@ func (s *Stage) Phone(ctx context.Context, person, stdin string, args ...string)
 // StartServer starts or restarts the authorization server.
 func (s *Stage) StartServer() error {
 	p, err := s.start("latchkey", "serving ", "serve", "--data", s.Path("server"))
-	s.Server = p
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.server = p
 	return err
 }
 
@@ -172,7 +184,9 @@ func (s *Stage) start(program, ready string, args ...string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
 	s.processes = append(s.processes, p)
+	s.mu.Unlock()
 	if !p.Await(ready, 10*time.Second) {
 		p.Kill()
 		return nil, fmt.Errorf("%s did not say %q in time:\n%s", program, ready, p.Output())

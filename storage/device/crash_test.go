@@ -181,6 +181,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		kill(t, dir, run, time.Duration(random.IntN(40_000))*time.Microsecond, &all)
 		check(t, dir, &all)
 	}
+	t.Logf("%d uses spent, %d numbers given out", len(all.spent), len(all.numbers))
 	if len(all.spent) == 0 || len(all.numbers) == 0 {
 		t.Errorf("the victims did nothing: %d spent, %d numbers", len(all.spent), len(all.numbers))
 	}

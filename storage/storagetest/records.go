@@ -220,6 +220,9 @@ func oddText(t *testing.T, db Database) {
 		refused(t, "user", err, authz.ErrNotFound)
 		_, err = store.DeviceByName(ctx, odd)
 		refused(t, "device", err, authz.ErrNotFound)
+		if err := store.AddUser(ctx, authz.User{Name: odd}); err == nil {
+			t.Errorf("user %q: accepted, and would never be found", odd)
+		}
 		equal(t, "grants", get(store.Grants(ctx, odd))(t), nil)
 		equal(t, "grants", get(store.GrantsOf(ctx, authz.Subject{User: odd}, lock(1).ID, evening))(t), nil)
 		entry := decision("refused")

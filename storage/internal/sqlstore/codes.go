@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/internal/checks"
 )
 
 const codeColumns = `hash, client_id, user_name, redirect_uri, challenge, device_id, rights, grant_id, issued_at,
@@ -34,10 +35,18 @@ func (s *Store) Code(ctx context.Context, hash []byte) (authz.CodeGrant, error) 
 	return c, nil
 }
 
+// unspent is the condition under which a code is redeemed; a test-only build drops it to show what it is for.
+func unspent() string {
+	if checks.Code {
+		return "consumed_at = 0"
+	}
+	return "consumed_at >= 0"
+}
+
 // consume is the statement that spends a code and returns it: of any number of redemptions one gets the row.
 func consume(ctx context.Context, q Querier, hash []byte, at int64) (authz.CodeGrant, error) {
 	var c authz.CodeGrant
-	err := one(ctx, q, ask(`UPDATE codes SET consumed_at = $2 WHERE hash = $1 AND consumed_at = 0 AND expires_at > $2
+	err := one(ctx, q, ask(`UPDATE codes SET consumed_at = $2 WHERE hash = $1 AND `+unspent()+` AND expires_at > $2
 		RETURNING `+codeColumns, hash, at), codeDest(&c)...)
 	if !errors.Is(err, authz.ErrNotFound) {
 		return c, err

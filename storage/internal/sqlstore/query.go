@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"slices"
 
 	"github.com/latchkey-ace/latchkey/authz"
 )
@@ -14,6 +15,14 @@ type query struct {
 }
 
 func ask(text string, args ...any) query { return query{text: text, args: args} }
+
+// storable reports whether every engine takes all the text among the arguments.
+func (s query) storable() bool {
+	return !slices.ContainsFunc(s.args, func(arg any) bool {
+		text, isText := arg.(string)
+		return isText && !storable(text)
+	})
+}
 
 // run executes a statement that returns no rows.
 func run(ctx context.Context, q Querier, s query) error {

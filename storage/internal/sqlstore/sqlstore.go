@@ -129,6 +129,11 @@ func (s *Store) sweep(ctx context.Context, now time.Time) error {
 
 // add runs inserts in one transaction; what names the new thing in errors.
 func (s *Store) add(ctx context.Context, what string, rows ...query) error {
+	for _, row := range rows {
+		if !row.storable() {
+			return fmt.Errorf("%s: text with a zero byte or broken UTF-8 cannot be stored", what)
+		}
+	}
 	err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
 		for _, row := range rows {
 			if err := run(ctx, q, row); err != nil {

@@ -1,0 +1,72 @@
+package demo_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/latchkey-ace/latchkey/scenarios/attacks"
+	"github.com/latchkey-ace/latchkey/scenarios/demo"
+	"github.com/latchkey-ace/latchkey/scenarios/stage"
+)
+
+// play builds the programs with tags and plays everything.
+func play(t *testing.T, tags ...string) ([]demo.Result, error) {
+	t.Helper()
+	bin := t.TempDir()
+	if err := stage.Build(bin, tags...); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	var results []demo.Result
+	err := demo.Play(t.Context(), demo.Options{Bin: bin, Out: &out, Report: func(r demo.Result) { results = append(results, r) }})
+	if t.Failed() {
+		t.Log(out.String())
+	}
+	return results, err
+}
+
+func TestEveryStepHolds(t *testing.T) {
+	results, err := play(t)
+	if err != nil {
+		t.Errorf("got %v, want no error", err)
+	}
+	for _, r := range results {
+		if r.Err != "" {
+			t.Errorf("%s, step %d, %s: %s", r.Part, r.Step, r.Says, r.Err)
+		}
+	}
+	if want := 17 + len(attacks.All); len(results) != want {
+		t.Errorf("got %d steps, want %d", len(results), want)
+	}
+}
+
+// TestAttackStoryFailsWithoutItsCheck builds the programs with one check switched off: exactly the step that relies on it must
+// fail. `make test` samples three of them; with LATCHKEY_SOAK set all are tried.
+func TestAttackStoryFailsWithoutItsCheck(t *testing.T) {
+	sample := map[string]bool{"echo": true, "once": true, "code": true}
+	for i, a := range attacks.All {
+		if !sample[a.Check] && os.Getenv("LATCHKEY_SOAK") == "" {
+			continue
+		}
+		t.Run(a.Check, func(t *testing.T) {
+			results, err := play(t, "nocheck_"+a.Check)
+			if !errors.Is(err, demo.ErrFailed) {
+				t.Errorf("got %v, want %v", err, demo.ErrFailed)
+			}
+			for _, r := range results {
+				step := fmt.Sprintf("%s %d", r.Part, r.Step)
+				switch mine := step == fmt.Sprintf("The attacks %d", i+1); {
+				case mine && r.Err == "":
+					t.Errorf("%s held although its check %s is off", step, a.Check)
+				case !mine && r.Err != "":
+					t.Errorf("%s failed too: %s", step, r.Err)
+				case mine:
+					t.Logf("%s: %s", step, r.Err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,215 @@
+package doorlock_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/scenarios/doorlock"
+	"github.com/latchkey-ace/latchkey/scenarios/stage"
+)
+
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "latchkey-bin-")
+	if err == nil {
+		err = stage.Build(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	bin = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func newStory(t *testing.T) *doorlock.Story {
+	t.Helper()
+	s, err := stage.New(t.Context(), stage.Options{Bin: bin, Dir: t.TempDir(), Out: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	story, err := doorlock.New(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(story.Close)
+	return story
+}
+
+func TestStory(t *testing.T) {
+	s := newStory(t)
+	for i, step := range doorlock.Steps {
+		if err := step.Do(t.Context(), s); err != nil {
+			t.Fatalf("step %d, %s: %v", i+1, step.Says, err)
+		}
+	}
+	nothingInClear(t, s)
+}
+
+// nothingInClear looks into everything that crossed the air between phone and lock.
+func nothingInClear(t *testing.T, s *doorlock.Story) {
+	t.Helper()
+	file, err := os.ReadFile(s.Path("phone-mum", "default.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var saved struct{ Session struct{ Secret []byte } }
+	if err := json.Unmarshal(file, &saved); err != nil || len(saved.Session.Secret) != 16 {
+		t.Fatalf("no possession key in the phone's file: %v", err)
+	}
+	key := saved.Session.Secret
+	forms := [][]byte{key, []byte(hex.EncodeToString(key)), []byte(base64.RawURLEncoding.EncodeToString(key)), []byte(base64.StdEncoding.EncodeToString(key))}
+	for _, word := range []string{"door", "unlock", "alarm", "disarm", "bolt", "open", "closed", "view"} {
+		forms = append(forms, []byte(word))
+	}
+	seen := s.Air.Seen()
+	if len(seen) < 6 {
+		t.Fatalf("only %d datagrams crossed the relay", len(seen))
+	}
+	for _, d := range seen {
+		for _, form := range forms {
+			if bytes.Contains(d.Bytes, form) {
+				t.Errorf("datagram %x shows %q", d.Bytes, form)
+			}
+		}
+	}
+}
+
+// victim is a process that loses its power.
+type victim struct {
+	name    string
+	process func(*doorlock.Story) *stage.Process
+	restart func(*doorlock.Story) error
+}
+
+var victims = []victim{
+	{"server", func(s *doorlock.Story) *stage.Process { return s.Server() }, func(s *doorlock.Story) error { return s.NeedServer() }},
+	{"lock", func(s *doorlock.Story) *stage.Process { return s.Lock() }, (*doorlock.Story).NeedLock},
+}
+
+// TestKillDuringEachStep kills each process during each step, restarts it, does the step again and finishes the story.
+func TestKillDuringEachStep(t *testing.T) {
+	for i, step := range doorlock.Steps {
+		for _, v := range victims {
+			t.Run(fmt.Sprintf("step %d %s", i+1, v.name), func(t *testing.T) {
+				result := killDuring(t, newStory(t), i, v)
+				t.Logf("step %2d  %-6s  %s  (%s)", i+1, v.name, result, step.Says)
+			})
+		}
+	}
+}
+
+func killDuring(t *testing.T, s *doorlock.Story, at int, v victim) string {
+	t.Helper()
+	result := "went on"
+	for i, step := range doorlock.Steps {
+		var err error
+		if i == at {
+			result, err = cut(t.Context(), s, step, v)
+		} else {
+			err = step.Do(t.Context(), s)
+		}
+		switch {
+		case errors.Is(err, doorlock.ErrUsed) && i == at:
+			result = "spent before the power went; not again"
+		case err != nil:
+			t.Fatalf("step %d, %s: %v", i+1, step.Says, err)
+		}
+	}
+	return result
+}
+
+// patience is how long a person waits for a step that a power cut has hit, before trying again.
+const patience = 5 * time.Second
+
+// cut kills the victim at a random moment of the step, restarts it, and does the step again if it did not get through.
+func cut(ctx context.Context, s *doorlock.Story, step stage.Step[*doorlock.Story], v victim) (string, error) {
+	p := v.process(s)
+	if p == nil { // the step itself starts it
+		if err := step.Do(ctx, s); err != nil {
+			return "", err
+		}
+		if p = v.process(s); p == nil {
+			return "not there yet", nil
+		}
+		p.Kill()
+		return "killed right after", v.restart(s)
+	}
+	first, giveUp := context.WithTimeout(ctx, patience)
+	defer giveUp()
+	done := make(chan error, 1)
+	go func() { done <- step.Do(first, s) }()
+	time.Sleep(rand.N(30 * time.Millisecond))
+	p.Kill()
+	if err := v.restart(s); err != nil {
+		return "", err
+	}
+	if err := <-done; err == nil {
+		return "got through", nil
+	}
+	return "done again", step.Retry(ctx, s)
+}
+
+// TestKillLockAgainAndAgain proves that no nonce is used twice across restarts: the same context sends before and after.
+func TestKillLockAgainAndAgain(t *testing.T) {
+	s := newStory(t)
+	for _, step := range doorlock.Steps[:5] {
+		if err := step.Do(t.Context(), s); err != nil {
+			t.Fatalf("%s: %v", step.Says, err)
+		}
+	}
+	look := doorlock.Steps[5]
+	for range 4 {
+		s.Lock().Kill()
+		if err := s.NeedLock(); err != nil {
+			t.Fatal(err)
+		}
+		if err := look.Do(t.Context(), s); err != nil {
+			t.Fatalf("after a restart: %v", err)
+		}
+	}
+	// Every Partial IV the lock has sent of its own (challenges) must be a new one.
+	var ivs []string
+	for _, d := range s.Air.Seen() {
+		if iv, ok := ownPartialIV(d); ok {
+			if slices.Contains(ivs, iv) {
+				t.Errorf("the lock used Partial IV %s twice", iv)
+			}
+			ivs = append(ivs, iv)
+		}
+	}
+	if len(ivs) < 4 {
+		t.Errorf("the lock sent %d answers with a Partial IV of its own, want a challenge after each of 4 restarts", len(ivs))
+	}
+}
+
+// ownPartialIV reads the Partial IV of a response's OSCORE option (RFC 8613 §6.1).
+func ownPartialIV(d stage.Datagram) (string, bool) {
+	b := d.Bytes
+	if d.ToLock || len(b) < 5 || b[1] != 0x44 {
+		return "", false
+	}
+	option := b[4+int(b[0]&0xf):]
+	if len(option) < 3 || option[0]>>4 != 9 {
+		return "", false
+	}
+	value := option[1 : 1+int(option[0]&0xf)]
+	if len(value) < 2 {
+		return "", false
+	}
+	return hex.EncodeToString(value[1 : 1+value[0]&7]), true
+}
