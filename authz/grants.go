@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/news"
+	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
 // publicKey is the device's P-256 key for sign1-ecdh and jwt.
@@ -158,11 +159,7 @@ func (s *Server) Revoke(ctx context.Context, id pop.GrantID) (Revocation, error)
 	if r.Device, err = s.store.Device(ctx, r.Grant.Device); err != nil {
 		return Revocation{}, err
 	}
-	for _, t := range out {
-		if t.Expires.After(r.EndsBy) {
-			r.EndsBy = t.Expires
-		}
-	}
+	r.EndsBy = lastEnd(&r.Device, out)
 	s.audit(ctx, AuditEntry{Event: "grant.revoke", Result: "granted", User: r.Grant.Owner, Device: r.Device.Audience(), Grant: id})
 	r.Confirmed, r.Cause = s.tell(ctx, &r.Device, out)
 	if r.Confirmed {
@@ -171,28 +168,48 @@ func (s *Server) Revoke(ctx context.Context, id pop.GrantID) (Revocation, error)
 	return r, nil
 }
 
+// lastEnd is when the last token ends by itself. A device without a clock may accept it in its last second and then counts
+// exi (D16).
+func lastEnd(d *Device, tokens []TokenRecord) (end time.Time) {
+	for _, t := range tokens {
+		last := t.Expires
+		if d.Clock != provision.ClockSynced {
+			last = last.Add(d.exi())
+		}
+		if last.After(end) {
+			end = last
+		}
+	}
+	return end
+}
+
 // tell sends the hashes of ended tokens and reports whether the device has applied them.
 func (s *Server) tell(ctx context.Context, d *Device, ended []TokenRecord) (bool, error) {
 	if s.deliver == nil || d.Delivery != DeliveryPush {
 		return false, errors.New("the device is not online; its tokens end by themselves")
 	}
-	sequence, err := s.store.NextSequence(ctx, d.ID, SequenceNews, s.now())
-	if err != nil {
-		return false, fmt.Errorf("news sequence: %w", err)
-	}
-	receipt, err := s.deliver.Tell(ctx, *d, news.News{Sequence: sequence, IssuedAt: s.now(), Items: revocationItems(ended, s.now())})
-	if err != nil {
-		return false, err
-	}
-	if !receipt.Applied {
-		return false, errors.New("the device answered that it could not apply the news")
+	for _, items := range revocationItems(ended, s.now()) {
+		sequence, err := s.store.NextSequence(ctx, d.ID, SequenceNews, s.now())
+		if err != nil {
+			return false, fmt.Errorf("news sequence: %w", err)
+		}
+		receipt, err := s.deliver.Tell(ctx, *d, news.News{Sequence: sequence, IssuedAt: s.now(), Items: items})
+		if err != nil {
+			return false, err
+		}
+		if !receipt.Applied {
+			return false, errors.New("the device answered that it could not apply the news")
+		}
 	}
 	return true, nil
 }
 
-// revocationItems lists every hash the device may know a token by, and the time, so that the news is never empty.
-func revocationItems(ended []TokenRecord, now time.Time) []news.Item {
-	items := []news.Item{news.TimeItem(now)}
+// hashesPerNews keeps one piece of news within one datagram: 24 × 35 bytes and the wrapping.
+const hashesPerNews = 24
+
+// revocationItems lists every hash the device may know a token by, in as many pieces of news as it takes. Each also says
+// the time, so that there is something to confirm even when no token was out.
+func revocationItems(ended []TokenRecord, now time.Time) [][]news.Item {
 	var hashes [][]byte
 	for _, t := range ended {
 		hashes = append(hashes, t.Hash)
@@ -200,8 +217,12 @@ func revocationItems(ended []TokenRecord, now time.Time) []news.Item {
 			hashes = append(hashes, t.AltHash)
 		}
 	}
-	for batch := range slices.Chunk(hashes, news.MaxHashes) {
-		items = append(items, news.HashesItem(batch...))
+	pieces := [][]news.Item{}
+	for piece := range slices.Chunk(hashes, hashesPerNews) {
+		pieces = append(pieces, []news.Item{news.TimeItem(now), news.HashesItem(piece...)})
 	}
-	return items
+	if len(pieces) == 0 {
+		pieces = append(pieces, []news.Item{news.TimeItem(now)})
+	}
+	return pieces
 }

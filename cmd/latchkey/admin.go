@@ -39,12 +39,23 @@ func describe(r authz.Revocation) revocation {
 	return out
 }
 
-// listenAdmin opens the operator's socket, replacing one that a killed server left behind.
-func listenAdmin(path string) (net.Listener, error) {
-	if c, err := net.Dial("unix", path); err == nil {
-		_ = c.Close()
-		return nil, fmt.Errorf("another server runs on %s", filepath.Dir(path))
+// lockFolder holds the folder for one server as long as the file stays open; the kernel lets go when the process dies.
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
 	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = fmt.Errorf("another server runs on %s: stop it first", dir)
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// listenAdmin opens the operator's socket, replacing one that a killed server left behind; the folder is locked.
+func listenAdmin(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
 		if err := os.Remove(path); err != nil {
 			return nil, err
@@ -107,6 +118,9 @@ func askServer(ctx context.Context, dir string, id pop.GrantID) (revocation, err
 	var body bytes.Buffer
 	if _, err := body.ReadFrom(http.MaxBytesReader(nil, response.Body, 64<<10)); err != nil {
 		return revocation{}, err
+	}
+	if response.StatusCode == http.StatusNotFound {
+		return revocation{}, authz.ErrNotFound
 	}
 	if response.StatusCode != http.StatusOK {
 		return revocation{}, errors.New(string(bytes.TrimSpace(body.Bytes())))

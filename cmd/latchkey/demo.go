@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/scenarios/demo"
 	"github.com/spf13/cobra"
@@ -19,7 +20,7 @@ func (t *tool) demoCommand() *cobra.Command {
 		Long: "Plays both stories with the real programs as processes on free loopback ports, then the attacks, each of which\n" +
 			"must be refused for its own reason. It ends with 0 only if every step and every refusal held.",
 		Example: "  latchkey demo\n  latchkey demo -v\n  latchkey demo --stay",
-		Args:    cobra.NoArgs,
+		Args:    command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			self, err := os.Executable()
 			if err != nil {

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdh"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/cose"
@@ -32,8 +35,8 @@ func (t *tool) deviceCommand() *cobra.Command {
 		Long: "Adds a device, makes its keys and writes them to a provisioning file (0600) that belongs on the device and\n" +
 			"nowhere else. The keys are shown only in that file.",
 		Example: "  latchkey device add front-door --owner alice --kind lock --action 'view=/door:GET' --action 'unlock=/door/unlock:POST' --out front-door.lkp\n" +
-			"  latchkey device add monitor --owner carol --kind medical --token sign1-ecdh --exi 8h --action 'view=/measurements:GET' --out monitor.lkp",
-		Args: cobra.ExactArgs(1),
+			"  latchkey device add monitor --owner carol --kind medical --token sign1-ecdh --exi 8h --action 'view=/measurements:GET' --action 'configure=/settings:PUT' --out monitor.lkp",
+		Args: command.One,
 		RunE: func(cmd *cobra.Command, args []string) error { return t.addDevice(cmd, args[0], f) },
 	}
 	fl := add.Flags()
@@ -47,8 +50,8 @@ func (t *tool) deviceCommand() *cobra.Command {
 	fl.BoolVar(&f.requireCNonce, "require-cnonce", false, "tokens must carry a nonce fetched from the device")
 	fl.StringArrayVar(&f.actions, "action", nil, "NAME=/path:METHOD[,METHOD…]; once for each action")
 	fl.StringVar(&f.out, "out", "", "where to write the provisioning file")
-	list := &cobra.Command{Use: "list", Short: "List devices", Example: "  latchkey device list", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return t.listDevices(cmd) }}
-	return group("device", "Devices", add, list)
+	list := &cobra.Command{Use: "list", Short: "List devices", Example: "  latchkey device list", Args: command.None, RunE: func(cmd *cobra.Command, _ []string) error { return t.listDevices(cmd) }}
+	return command.Group("device", "Devices", "  latchkey device list", add, list)
 }
 
 func (f *deviceFlags) fill() {
@@ -98,6 +101,8 @@ func (f deviceFlags) check(d authz.Device) error {
 		return fmt.Errorf("delivery %q is not available; there are push and embed", f.delivery)
 	case f.exi < 0 || f.exi > authz.MaxEXI || f.exi%time.Second != 0:
 		return errors.New("--exi: whole seconds, at most a year")
+	case f.owner == "":
+		return errors.New("say whose device it is: --owner USER")
 	case f.exi != 0 && d.Clock == provision.ClockSynced:
 		return errors.New("--exi is for devices without a clock")
 	case strings.HasPrefix(d.Audience(), d.Name):
@@ -137,8 +142,8 @@ func (t *tool) addDevice(cmd *cobra.Command, name string, f deviceFlags) error {
 		return err
 	}
 	defer h.Close()
-	if _, err := h.store.User(cmd.Context(), d.Owner); err != nil {
-		return fmt.Errorf("owner %q: %w; add the person first: latchkey user add", d.Owner, err)
+	if err := h.checkNew(cmd.Context(), d); err != nil {
+		return err
 	}
 	file, err := h.provision(&d)
 	if err != nil {
@@ -146,20 +151,40 @@ func (t *tool) addDevice(cmd *cobra.Command, name string, f deviceFlags) error {
 	}
 	// The file first: a record without its file would be a device nobody can start.
 	if err := writeNew(f.out, file); err != nil {
-		return fmt.Errorf("provisioning file: %w", err)
+		return fmt.Errorf("--out: %w; a provisioning file is never overwritten, give a new name in a folder that exists", err)
 	}
 	if err := h.store.AddDevice(cmd.Context(), d); err != nil {
-		return fmt.Errorf("device %s: %w; %s is of no use, delete it", name, err, f.out)
+		if errors.Is(err, authz.ErrExists) { // added since we looked; the file has the keys of no device
+			return errors.Join(taken(err), os.Remove(f.out))
+		}
+		return fmt.Errorf("device %s: %w; if device list does not show it, delete %s", name, err, f.out)
 	}
 	return t.say(cmd.OutOrStdout(), map[string]string{"device": name, "audience": d.Audience(), "file": f.out},
 		"added %s as %s\nwrote its keys to %s; put that file on the device and nowhere else", name, d.Audience(), f.out)
+}
+
+// checkNew refuses before anything is written.
+func (h *house) checkNew(ctx context.Context, d authz.Device) error {
+	switch _, err := h.store.User(ctx, d.Owner); {
+	case errors.Is(err, authz.ErrNotFound):
+		return fmt.Errorf("--owner %q: there is no such person; add them first: latchkey user add", d.Owner)
+	case err != nil:
+		return err
+	}
+	switch _, err := h.store.DeviceByName(ctx, d.Name); {
+	case err == nil:
+		return taken(fmt.Errorf("device %q: %w", d.Name, authz.ErrExists))
+	case !errors.Is(err, authz.ErrNotFound):
+		return err
+	}
+	return nil
 }
 
 // provision makes the device's keys: into the record and into the bytes of its file (D23).
 func (h *house) provision(d *authz.Device) ([]byte, error) {
 	p := provision.Device{
 		Version: provision.Version,
-		ASURIs:  []string{"coap://" + h.config.CoAP}, Issuer: h.config.Issuer, Kind: d.Kind, Clock: d.Clock, Token: d.Shape,
+		ASURIs:  []string{h.config.coapURI()}, Issuer: h.config.Issuer, Kind: d.Kind, Clock: d.Clock, Token: d.Shape,
 		Actions: d.Actions, RecipientID: provision.ServerSenderID, RequireCNonce: d.RequireCNonce,
 	}
 	for id, key := range h.server.PublicKeys() {
@@ -216,7 +241,7 @@ func (t *tool) listDevices(cmd *cobra.Command) error {
 		lines = append(lines, line)
 		words = append(words, fmt.Sprintf("%s  %s  of %s, %s, can %s, last seen %s", d.Name, d.Audience(), d.Owner, d.Kind, strings.Join(line.Actions, " "), when(d.Registration.SeenAt, "never")))
 	}
-	return t.say(cmd.OutOrStdout(), lines, "%s", strings.Join(words, "\n"))
+	return t.say(cmd.OutOrStdout(), lines, "%s", orNone(words, "no devices"))
 }
 
 func when(at time.Time, never string) string {

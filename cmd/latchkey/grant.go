@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/spf13/cobra"
 )
@@ -37,7 +38,7 @@ func (t *tool) grantCommand() *cobra.Command {
 		Short: "Let somebody use a device",
 		Example: "  latchkey grant add --owner alice --to mum --device front-door --allow unlock --allow disarm --until 23:00 --once\n" +
 			"  latchkey grant add --owner carol --to carol --device monitor --allow configure --until 30m",
-		Args: cobra.NoArgs,
+		Args: command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error { return t.addGrant(cmd, f) },
 	}
 	fl := add.Flags()
@@ -49,17 +50,17 @@ func (t *tool) grantCommand() *cobra.Command {
 	fl.StringVar(&f.from, "from", "", "when it begins: 19:00, 2026-12-24T18:00:00Z, or 10m from now (default at once)")
 	fl.StringVar(&f.until, "until", "", "when it ends, written likewise (default when you revoke it)")
 	fl.BoolVar(&f.once, "once", false, "each action that moves something works once")
-	show := &cobra.Command{Use: "show GRANT", Short: "Show one grant", Example: "  latchkey grant show 0123456789abcdef", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error { return t.showGrant(cmd, args[0]) }}
+	show := &cobra.Command{Use: "show GRANT", Short: "Show one grant", Example: "  latchkey grant show 0123456789abcdef", Args: command.One, RunE: func(cmd *cobra.Command, args []string) error { return t.showGrant(cmd, args[0]) }}
 	revoke := &cobra.Command{
 		Use: "revoke GRANT", Short: "End a grant now",
 		Long:    "Stops new tokens at once, then tells an online device. It prints \"confirmed\" only after the device has answered.",
-		Example: "  latchkey grant revoke 0123456789abcdef", Args: cobra.ExactArgs(1),
+		Example: "  latchkey grant revoke 0123456789abcdef", Args: command.One,
 		RunE: func(cmd *cobra.Command, args []string) error { return t.revokeGrant(cmd, args[0]) },
 	}
 	var owner string
-	list := &cobra.Command{Use: "list", Short: "List grants, newest first", Example: "  latchkey grant list --owner alice", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return t.listGrants(cmd, owner) }}
+	list := &cobra.Command{Use: "list", Short: "List grants, newest first", Example: "  latchkey grant list --owner alice", Args: command.None, RunE: func(cmd *cobra.Command, _ []string) error { return t.listGrants(cmd, owner) }}
 	list.Flags().StringVar(&owner, "owner", "", "only what this person gave")
-	return group("grant", "Permissions", add, list, show, revoke)
+	return command.Group("grant", "Permissions", "  latchkey grant list", add, list, show, revoke)
 }
 
 // parseTime reads a point in time: RFC 3339, a clock time today or tomorrow, or a duration from now.
@@ -84,6 +85,9 @@ func parseTime(what, s string, now time.Time) (time.Time, error) {
 }
 
 func (t *tool) addGrant(cmd *cobra.Command, f grantFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
 	h, err := t.open(cmd.Context())
 	if err != nil {
 		return err
@@ -103,22 +107,21 @@ func (h *house) grant(ctx context.Context, f grantFlags) (authz.Grant, authz.Dev
 	g := authz.Grant{Owner: f.owner, To: authz.Subject{User: f.to, Client: f.toClient}, Once: f.once}
 	d, err := h.store.DeviceByName(ctx, f.device)
 	if err != nil {
-		return g, d, fmt.Errorf("device %q: %w", f.device, err)
+		return g, d, orUnknown(err, "--device %q: there is no such device; latchkey device list shows them", f.device)
 	}
 	g.Device = d.ID
-	if f.to != "" {
-		if _, err := h.store.User(ctx, f.to); err != nil {
-			return g, d, fmt.Errorf("person %q: %w", f.to, err)
-		}
+	if d.Owner != f.owner {
+		return g, d, fmt.Errorf("--owner %q: %s belongs to %s, who alone can give it", f.owner, d.Name, d.Owner)
 	}
-	if f.toClient != "" {
-		if _, err := h.store.Client(ctx, f.toClient); err != nil {
-			return g, d, fmt.Errorf("app %q: %w", f.toClient, err)
-		}
+	if err := h.checkSubject(ctx, f); err != nil {
+		return g, d, err
 	}
 	rights, unknown := d.ParseRights(f.allow)
-	if unknown != "" || len(rights) == 0 {
-		return g, d, fmt.Errorf("--allow %q: %s can %s", unknown, d.Name, strings.Join(d.Names(d.Rights()), ", "))
+	switch able := strings.Join(d.Names(d.Rights()), ", "); {
+	case unknown != "":
+		return g, d, fmt.Errorf("--allow %q: %s can %s", unknown, d.Name, able)
+	case !rights.Subset(d.Rights()):
+		return g, d, fmt.Errorf("--allow %s: %s can %s", strings.Join(f.allow, ", "), d.Name, able)
 	}
 	g.Rights = rights
 	now := time.Now()
@@ -127,6 +130,39 @@ func (h *house) grant(ctx context.Context, f grantFlags) (authz.Grant, authz.Dev
 	}
 	g.Until, err = parseTime("--until", f.until, now)
 	return g, d, err
+}
+
+// checkSubject wants exactly one known subject.
+func (h *house) checkSubject(ctx context.Context, f grantFlags) error {
+	if f.to != "" {
+		_, err := h.store.User(ctx, f.to)
+		return orUnknown(err, "--to %q: there is no such person; add them first: latchkey user add", f.to)
+	}
+	_, err := h.store.Client(ctx, f.toClient)
+	return orUnknown(err, "--to-client %q: there is no such app; add it first: latchkey client add", f.toClient)
+}
+
+// orUnknown puts ErrNotFound in the words of the flag that named the thing.
+func orUnknown(err error, words, name string) error {
+	if errors.Is(err, authz.ErrNotFound) {
+		return fmt.Errorf(words, name)
+	}
+	return err
+}
+
+// check refuses what is missing before the store is opened.
+func (f grantFlags) check() error {
+	switch {
+	case f.owner == "":
+		return errors.New("say who gives: --owner USER")
+	case f.device == "":
+		return errors.New("say what for: --device NAME")
+	case (f.to == "") == (f.toClient == ""):
+		return errors.New("say who gets it, one of the two: --to USER or --to-client ID")
+	case len(f.allow) == 0:
+		return errors.New("say what may be done: --allow ACTION, once for each")
+	}
+	return nil
 }
 
 // grantView is a grant in JSON.
@@ -190,7 +226,7 @@ func (t *tool) listGrants(cmd *cobra.Command, owner string) error {
 		views = append(views, grantLine(g, d))
 		words = append(words, grantName(g.ID)+"  "+sentence(g, d))
 	}
-	return t.say(cmd.OutOrStdout(), views, "%s", strings.Join(words, "\n"))
+	return t.say(cmd.OutOrStdout(), views, "%s", orNone(words, "no grants"))
 }
 
 func (t *tool) showGrant(cmd *cobra.Command, name string) error {
@@ -205,7 +241,7 @@ func (t *tool) showGrant(cmd *cobra.Command, name string) error {
 	defer h.Close()
 	g, err := h.store.Grant(cmd.Context(), id)
 	if err != nil {
-		return fmt.Errorf("grant %s: %w", name, err)
+		return orUnknown(err, "grant %q: there is no such grant; latchkey grant list shows them", name)
 	}
 	d, err := h.store.Device(cmd.Context(), g.Device)
 	if err != nil {
@@ -228,7 +264,7 @@ func (t *tool) revokeGrant(cmd *cobra.Command, name string) error {
 		r, err = t.revokeHere(cmd.Context(), id)
 	}
 	if err != nil {
-		return fmt.Errorf("revoke: %w", err)
+		return orUnknown(err, "grant %q: there is no such grant; latchkey grant list shows them", name)
 	}
 	if r.Confirmed {
 		return t.say(cmd.OutOrStdout(), r, "revoked; confirmed by %s", r.Device)

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -27,9 +29,10 @@ const (
 	keyFile    = "store.key"
 	dbFile     = "latchkey.db"
 	socketFile = "admin.sock"
+	lockFile   = "serve.lock"
 )
 
-// config is what the operator decides; flags come before LATCHKEY_* before the file.
+// config is what the operator decides: flags come before LATCHKEY_* before the file.
 type config struct {
 	Issuer string `toml:"issuer"`
 	HTTP   string `toml:"http"`
@@ -37,18 +40,19 @@ type config struct {
 	DB     string `toml:"db"`
 }
 
+const (
+	defaultHTTP = "127.0.0.1:8080"
+	defaultCoAP = "127.0.0.1:5683"
+)
+
 // environment names each variable there is; any other LATCHKEY_ variable is a mistake.
 func (c *config) environment() map[string]*string {
 	return map[string]*string{"LATCHKEY_ISSUER": &c.Issuer, "LATCHKEY_HTTP": &c.HTTP, "LATCHKEY_COAP": &c.CoAP, "LATCHKEY_DB": &c.DB}
 }
 
-func defaults() config {
-	return config{Issuer: "http://localhost:8080", HTTP: "127.0.0.1:8080", CoAP: "127.0.0.1:5683"}
-}
-
-// loadConfig reads the folder's file and the environment.
-func loadConfig(dir string) (config, error) {
-	c := defaults()
+// loadConfig reads the folder's file, then the environment, then flags.
+func loadConfig(dir string, flags config) (config, error) {
+	c := config{HTTP: defaultHTTP, CoAP: defaultCoAP}
 	path := filepath.Join(dir, configFile)
 	meta, err := toml.DecodeFile(path, &c)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -60,7 +64,46 @@ func loadConfig(dir string) (config, error) {
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return c, fmt.Errorf("%s: unknown key %s; there are issuer, http, coap and db", path, unknown[0])
 	}
-	return c, c.fromEnvironment()
+	return c, c.complete(flags)
+}
+
+// newConfig is the configuration of a folder that is still to be made.
+func newConfig(flags config) (config, error) {
+	c := config{HTTP: defaultHTTP, CoAP: defaultCoAP}
+	return c, c.complete(flags)
+}
+
+// complete takes the environment and the flags, and derives the issuer from the HTTP port if nobody named one.
+func (c *config) complete(flags config) error {
+	if hasPassword(flags.DB) {
+		return errors.New("--db: every user of this machine can read the command line; put an address with a password into LATCHKEY_DB or latchkey.toml")
+	}
+	if err := c.fromEnvironment(); err != nil {
+		return err
+	}
+	override(&c.Issuer, flags.Issuer)
+	override(&c.HTTP, flags.HTTP)
+	override(&c.CoAP, flags.CoAP)
+	override(&c.DB, flags.DB)
+	if _, port, err := net.SplitHostPort(c.HTTP); err == nil && c.Issuer == "" {
+		c.Issuer = "http://localhost:" + port
+	}
+	return c.check()
+}
+
+func override(to *string, flag string) {
+	if flag != "" {
+		*to = flag
+	}
+}
+
+func hasPassword(db string) bool {
+	u, err := url.Parse(db)
+	if err != nil {
+		return true // unreadable; it may hold one
+	}
+	_, has := u.User.Password()
+	return has || u.Query().Has("password") || strings.Contains(db, "password=")
 }
 
 func (c *config) fromEnvironment() error {
@@ -72,12 +115,8 @@ func (c *config) fromEnvironment() error {
 		}
 		target, ok := known[name]
 		if !ok {
-			names := make([]string, 0, len(known))
-			for n := range known {
-				names = append(names, n)
-			}
-			slices.Sort(names)
-			return fmt.Errorf("unknown variable %s; there are %s", name, strings.Join(names, ", "))
+			names := slices.Sorted(maps.Keys(known))
+			return fmt.Errorf("unknown variable %s; there are LATCHKEY_DATA, %s", name, strings.Join(names, ", "))
 		}
 		*target = value
 	}
@@ -93,17 +132,38 @@ func (c *config) check() error {
 	if strings.HasSuffix(c.Issuer, "/") {
 		return fmt.Errorf("issuer %q: leave out the / at the end", c.Issuer)
 	}
-	host, _, err := net.SplitHostPort(c.HTTP)
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return fmt.Errorf("issuer %q: http is for this machine only; give the https address of the TLS proxy", c.Issuer)
+	}
+	host, port, err := net.SplitHostPort(c.HTTP)
 	if err != nil {
 		return fmt.Errorf("http %q: give an address like 127.0.0.1:8080", c.HTTP)
 	}
-	if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.IsLoopback()) {
+	if port == "0" {
+		return fmt.Errorf("http %q: give a fixed port; the issuer is known by it", c.HTTP)
+	}
+	if !loopback(host) {
 		return fmt.Errorf("http %q: plain HTTP is served on loopback only; put a TLS proxy on this machine in front of it", c.HTTP)
 	}
-	if _, err := netip.ParseAddrPort(c.CoAP); err != nil {
+	if a, err := netip.ParseAddrPort(c.CoAP); err != nil || a.Port() == 0 {
 		return fmt.Errorf("coap %q: give an address like 127.0.0.1:5683", c.CoAP)
 	}
 	return nil
+}
+
+func loopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
+}
+
+// coapURI is where devices call the server. A socket on all addresses has none of its own; the issuer's name has.
+func (c *config) coapURI() string {
+	a := netip.MustParseAddrPort(c.CoAP) // checked
+	u, err := url.Parse(c.Issuer)
+	if err != nil || !a.Addr().IsUnspecified() {
+		return "coap://" + c.CoAP
+	}
+	return "coap://" + net.JoinHostPort(u.Hostname(), strconv.Itoa(int(a.Port())))
 }
 
 // house is an opened server's folder.
@@ -119,7 +179,7 @@ func (t *tool) open(ctx context.Context) (*house, error) {
 	if t.data == "" {
 		return nil, errNoData
 	}
-	c, err := loadConfig(t.data)
+	c, err := loadConfig(t.data, config{})
 	if err != nil {
 		return nil, err
 	}
@@ -127,18 +187,15 @@ func (t *tool) open(ctx context.Context) (*house, error) {
 }
 
 func openHouse(ctx context.Context, dir string, c config, log *slog.Logger) (*house, error) {
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	key, err := storage.LoadOrCreateKey(filepath.Join(dir, keyFile))
 	if err != nil {
 		return nil, err
 	}
-	url := c.DB
-	if url == "" {
-		url = "sqlite:" + filepath.Join(dir, dbFile)
+	db := c.DB
+	if db == "" {
+		db = "sqlite:" + filepath.Join(dir, dbFile)
 	}
-	store, err := storage.Open(ctx, url, storage.Options{Key: key})
+	store, err := storage.Open(ctx, db, storage.Options{Key: key})
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}

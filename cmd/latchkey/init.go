@@ -8,21 +8,28 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/BurntSushi/toml"
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/spf13/cobra"
 )
 
 func (t *tool) initCommand() *cobra.Command {
-	c := defaults()
+	var flags config
 	cmd := &cobra.Command{
 		Use:     "init",
 		Short:   "Make a server's folder: configuration, key file, empty store",
 		Example: "  latchkey init --data ./data --issuer http://localhost:8080",
-		Args:    cobra.NoArgs,
+		Args:    command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if t.data == "" {
 				return errNoData
+			}
+			c, err := newConfig(flags)
+			if err != nil {
+				return err
 			}
 			if err := makeHouse(cmd, t.data, c); err != nil {
 				return err
@@ -31,23 +38,28 @@ func (t *tool) initCommand() *cobra.Command {
 				"made %s for %s\nnext: latchkey user add NAME --password-stdin --data %s", t.data, c.Issuer, t.data)
 		},
 	}
-	cmd.Flags().StringVar(&c.Issuer, "issuer", c.Issuer, "the server's public address")
-	cmd.Flags().StringVar(&c.HTTP, "http", c.HTTP, "where to serve HTTP")
-	cmd.Flags().StringVar(&c.CoAP, "coap", c.CoAP, "where to serve CoAP over UDP")
-	cmd.Flags().StringVar(&c.DB, "db", c.DB, "postgres://… instead of the built-in store")
+	cmd.Flags().StringVar(&flags.Issuer, "issuer", "", "the server's public address (default http://localhost and the HTTP port)")
+	cmd.Flags().StringVar(&flags.HTTP, "http", "", "where to serve HTTP, on loopback (default "+defaultHTTP+")")
+	cmd.Flags().StringVar(&flags.CoAP, "coap", "", "where to serve CoAP over UDP (default "+defaultCoAP+")")
+	cmd.Flags().StringVar(&flags.DB, "db", "", "postgres://… instead of the built-in store")
 	return cmd
 }
 
-// makeHouse writes the configuration last, so that a folder half made is made again.
+// makeHouse writes the configuration last, so that a folder half made is made again. A folder with anything else in it
+// is left alone.
 func makeHouse(cmd *cobra.Command, dir string, c config) error {
-	if err := c.check(); err != nil {
+	path := filepath.Join(dir, configFile)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	path := filepath.Join(dir, configFile)
-	if _, err := os.Stat(path); err == nil {
-		return fmt.Errorf("%s exists: this folder is made already", path)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, e := range entries {
+		if e.Name() == configFile {
+			return fmt.Errorf("%s exists: this folder is made already", path)
+		}
+		if ours := []string{keyFile, socketFile, lockFile, "lost+found"}; !slices.Contains(ours, e.Name()) && !strings.HasPrefix(e.Name(), dbFile) {
+			return fmt.Errorf("%s holds %s and is no server's folder: give a new one", dir, e.Name())
+		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

@@ -9,7 +9,9 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop/cwt"
 	"github.com/latchkey-ace/latchkey/pop/jose"
 	"github.com/spf13/cobra"
@@ -24,7 +26,7 @@ func (t *tool) tokenCommand() *cobra.Command {
 		Long: "Shows a token's structure in CBOR diagnostic notation, or a JWT's header and claims. It checks no signature:\n" +
 			"what it shows may be forged. What is encrypted stays closed.",
 		Example: "  latchkey token inspect token.cwt\n  phone token --print | latchkey token inspect -",
-		Args:    cobra.ExactArgs(1),
+		Args:    command.One,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			token, err := readToken(cmd.InOrStdin(), args[0])
 			if err != nil {
@@ -32,12 +34,12 @@ func (t *tool) tokenCommand() *cobra.Command {
 			}
 			view, err := inspect(token)
 			if err != nil {
-				return err
+				return fmt.Errorf("this is no token (%w): give a CWT or JWT as bytes, hex or base64url", err)
 			}
 			return t.say(cmd.OutOrStdout(), map[string]string{"token": view}, "%s", view)
 		},
 	}
-	return group("token", "Tokens", inspect)
+	return command.Group("token", "Tokens", "  latchkey token inspect token.cwt", inspect)
 }
 
 // readToken takes the bytes, or their hex or base64url text.
@@ -51,9 +53,12 @@ func readToken(stdin io.Reader, name string) ([]byte, error) {
 		defer f.Close()
 		r = f
 	}
-	data, err := io.ReadAll(io.LimitReader(r, maxTokenFile))
+	data, err := io.ReadAll(io.LimitReader(r, maxTokenFile+1))
 	if err != nil {
 		return nil, err
+	}
+	if len(data) > maxTokenFile {
+		return nil, fmt.Errorf("%s: longer than any token: at most %d bytes", name, maxTokenFile)
 	}
 	text := string(bytes.TrimSpace(data))
 	if raw, err := hex.DecodeString(text); err == nil && len(raw) > 0 {
@@ -78,30 +83,55 @@ func inspect(token []byte) (string, error) {
 	return cwt.Describe(token)
 }
 
+// auditLine is one decision in JSON.
+type auditLine struct {
+	At     time.Time `json:"at"`
+	Event  string    `json:"event"`
+	Result string    `json:"result"`
+	Reason string    `json:"reason"`
+	Client string    `json:"client"`
+	User   string    `json:"user"`
+	Device string    `json:"device"`
+	Grant  string    `json:"grant"`
+}
+
 func (t *tool) auditCommand() *cobra.Command {
 	var n int
 	tail := &cobra.Command{
-		Use: "tail", Short: "Show the newest decisions", Example: "  latchkey audit tail -n 20", Args: cobra.NoArgs,
+		Use: "tail", Short: "Show the newest decisions", Example: "  latchkey audit tail -n 20", Args: command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			h, err := t.open(cmd.Context())
-			if err != nil {
-				return err
+			if n < 1 {
+				return errors.New("--lines: give a number above 0")
 			}
-			defer h.Close()
-			entries, err := h.store.AuditTail(cmd.Context(), n)
-			if err != nil {
-				return err
-			}
-			for _, e := range entries {
-				line := map[string]any{"at": e.At, "event": e.Event, "result": e.Result, "reason": e.Reason, "client": e.Client, "user": e.User, "device": e.Device, "grant": grantName(e.Grant)}
-				words := fmt.Sprintf("%s  %-12s %-8s client=%s user=%s device=%s %s", when(e.At, ""), e.Event, e.Result, e.Client, e.User, e.Device, e.Reason)
-				if err := t.say(cmd.OutOrStdout(), line, "%s", words); err != nil {
-					return err
-				}
-			}
-			return nil
+			return t.showAudit(cmd, n)
 		},
 	}
 	tail.Flags().IntVarP(&n, "lines", "n", 50, "how many")
-	return group("audit", "Decisions", tail)
+	return command.Group("audit", "Decisions", "  latchkey audit tail", tail)
+}
+
+func (t *tool) showAudit(cmd *cobra.Command, n int) error {
+	h, err := t.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	entries, err := h.store.AuditTail(cmd.Context(), n)
+	if err != nil {
+		return err
+	}
+	lines, words := []auditLine{}, []string{}
+	for _, e := range entries {
+		lines = append(lines, auditLine{At: e.At, Event: e.Event, Result: e.Result, Reason: e.Reason, Client: e.Client, User: e.User, Device: e.Device, Grant: grantName(e.Grant)})
+		words = append(words, fmt.Sprintf("%s  %-12s %-8s client=%s user=%s device=%s %s", when(e.At, ""), e.Event, e.Result, e.Client, e.User, e.Device, e.Reason))
+	}
+	return t.say(cmd.OutOrStdout(), lines, "%s", orNone(words, "no decisions yet"))
+}
+
+// orNone joins the lines of a list, or says that there are none.
+func orNone(lines []string, none string) string {
+	if len(lines) == 0 {
+		return none
+	}
+	return strings.Join(lines, "\n")
 }

@@ -2,25 +2,21 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/spf13/cobra"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := root().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "latchkey:", err)
-		os.Exit(1)
-	}
+func main() { command.Main(root(), later) }
+
+// later is what is not there, and what is there instead.
+var later = command.Later{
+	"latchkey serve --coaps":       "devices speak OSCORE over --coap, which needs no DTLS",
+	"latchkey device add --remote": "a door opens only for a phone that reaches the door itself",
+	"latchkey device add --import": "a device gets new keys; put the file that --out names on it",
 }
 
 // tool is what every command shares.
@@ -32,34 +28,22 @@ type tool struct {
 func root() *cobra.Command {
 	t := &tool{}
 	c := &cobra.Command{
-		Use:           "latchkey",
-		Short:         "Authorization for things that cannot speak TLS, have no clock, or are never online",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Example:       "  latchkey demo\n  latchkey serve --data ./data",
+		Use:   "latchkey",
+		Short: "Authorization for things that cannot speak TLS, have no clock, or are never online",
+		Long: "Authorization for things that cannot speak TLS, have no clock, or are never online.\n" +
+			"Flags come before LATCHKEY_DATA, LATCHKEY_ISSUER, LATCHKEY_HTTP, LATCHKEY_COAP and LATCHKEY_DB, and those before\n" +
+			"latchkey.toml in the server's folder. latchkey completion SHELL prints completions.",
+		Example: "  latchkey demo\n  latchkey serve --data ./data",
 	}
 	c.PersistentFlags().StringVar(&t.data, "data", os.Getenv("LATCHKEY_DATA"), "the server's folder (LATCHKEY_DATA)")
 	c.PersistentFlags().BoolVar(&t.json, "json", false, "answer in JSON")
-	c.AddCommand(t.initCommand(), t.serveCommand(), t.userCommand(), t.clientCommand(), t.deviceCommand(), t.grantCommand(), t.tokenCommand(), t.auditCommand(), t.demoCommand())
-	return c
+	return command.Root(c, t.initCommand(), t.serveCommand(), t.userCommand(), t.clientCommand(), t.deviceCommand(),
+		t.grantCommand(), t.tokenCommand(), t.auditCommand(), t.demoCommand())
 }
 
 // say answers in words, or with --json in JSON.
 func (t *tool) say(w io.Writer, value any, words string, args ...any) error {
-	if t.json {
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		return e.Encode(value)
-	}
-	_, err := fmt.Fprintf(w, words+"\n", args...)
-	return err
+	return command.Say(w, t.json, value, words, args...)
 }
 
 var errNoData = errors.New("say where the server's folder is: --data DIR or LATCHKEY_DATA")
-
-// group is a command that only holds others.
-func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(commands...)
-	return c
-}

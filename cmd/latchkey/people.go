@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/console"
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/latchkey-ace/latchkey/storage/device"
 	"github.com/spf13/cobra"
@@ -26,28 +25,20 @@ func (t *tool) userCommand() *cobra.Command {
 		Use:     "add NAME",
 		Short:   "Add a person who can sign in",
 		Example: "  latchkey user add alice --password-stdin < password.txt",
-		Args:    cobra.ExactArgs(1),
+		Args:    command.One,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !stdin {
 				return errors.New("give the password on standard input and say so with --password-stdin")
 			}
-			password, err := readLine(cmd.InOrStdin())
+			password, err := command.ReadLine(cmd.InOrStdin(), console.MaxPassword)
 			if err != nil {
-				return err
+				return fmt.Errorf("password: %w", err)
 			}
 			return t.addUser(cmd, args[0], password)
 		},
 	}
 	add.Flags().BoolVar(&stdin, "password-stdin", false, "read the password from standard input, one line")
-	return group("user", "People", add)
-}
-
-func readLine(r io.Reader) (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, console.MaxPassword+2)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	return strings.TrimRight(line, "\r\n"), nil
+	return command.Group("user", "People", "  latchkey user add alice --password-stdin < password.txt", add)
 }
 
 // checkName keeps names printable and short; they stand in pages, commands and logs.
@@ -75,9 +66,17 @@ func (t *tool) addUser(cmd *cobra.Command, name, password string) error {
 	}
 	defer h.Close()
 	if err := h.store.AddUser(cmd.Context(), authz.User{Name: name, PasswordHash: hash, CreatedAt: time.Now()}); err != nil {
-		return fmt.Errorf("user %s: %w", name, err)
+		return taken(err)
 	}
 	return t.say(cmd.OutOrStdout(), map[string]string{"user": name}, "added %s", name)
+}
+
+// taken says what to do about a name in use; the store has named it.
+func taken(err error) error {
+	if errors.Is(err, authz.ErrExists) {
+		return fmt.Errorf("%w: choose another name", err)
+	}
+	return err
 }
 
 // clientFlags are the flags of client add.
@@ -98,7 +97,7 @@ func (t *tool) clientCommand() *cobra.Command {
 		Short: "Register an app",
 		Example: "  latchkey client add phone --public --redirect-uri http://127.0.0.1/callback --client-made-keys\n" +
 			"  latchkey client add gateway --grant-type client_credentials",
-		Args: cobra.ExactArgs(1),
+		Args: command.One,
 		RunE: func(cmd *cobra.Command, args []string) error { return t.addClient(cmd, args[0], f) },
 	}
 	add.Flags().BoolVar(&f.public, "public", false, "an app that can keep no secret (a phone app)")
@@ -108,7 +107,7 @@ func (t *tool) clientCommand() *cobra.Command {
 	add.Flags().BoolVar(&f.clientKeys, "client-made-keys", false, "the app may make the possession key itself")
 	add.Flags().StringArrayVar(&f.scope, "scope", nil, "the most it may ask for, as action names; a ceiling, never a grant")
 	add.Flags().StringVar(&f.importFile, "import", "", "for oscore: a 0600 JSON file with master_secret, master_salt, client_id and server_id in hex")
-	return group("client", "Apps", add)
+	return command.Group("client", "Apps", "  latchkey client add gateway --grant-type client_credentials", add)
 }
 
 func (t *tool) addClient(cmd *cobra.Command, id string, f clientFlags) error {
@@ -128,7 +127,7 @@ func (t *tool) addClient(cmd *cobra.Command, id string, f clientFlags) error {
 	}
 	defer h.Close()
 	if err := h.store.AddClient(cmd.Context(), client); err != nil {
-		return fmt.Errorf("client %s: %w", id, err)
+		return taken(err)
 	}
 	if secret == "" {
 		return t.say(cmd.OutOrStdout(), map[string]string{"client": id}, "added %s", id)

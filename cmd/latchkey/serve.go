@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/authz/delivery"
 	"github.com/latchkey-ace/latchkey/authz/httpapi"
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -25,41 +26,47 @@ import (
 const drainTime = 5 * time.Second
 
 func (t *tool) serveCommand() *cobra.Command {
-	var c config
+	var flags config
 	cmd := &cobra.Command{
 		Use:     "serve",
 		Short:   "Run the server",
 		Long:    "Runs the server until it is told to stop (SIGINT, SIGTERM). On a new folder it first runs init with defaults and says so.",
 		Example: "  latchkey serve --data ./data\n  latchkey serve --data ./data --http 127.0.0.1:8080 --coap 0.0.0.0:5683",
-		Args:    cobra.NoArgs,
+		Args:    command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if t.data == "" {
 				return errNoData
 			}
-			return t.serve(cmd, c)
+			return t.serve(cmd, flags)
 		},
 	}
-	cmd.Flags().StringVar(&c.HTTP, "http", "", "where to serve HTTP (loopback only)")
-	cmd.Flags().StringVar(&c.CoAP, "coap", "", "where to serve CoAP over UDP")
-	cmd.Flags().StringVar(&c.DB, "db", "", "postgres://… instead of the built-in store")
+	cmd.Flags().StringVar(&flags.HTTP, "http", "", "where to serve HTTP (loopback only)")
+	cmd.Flags().StringVar(&flags.CoAP, "coap", "", "where to serve CoAP over UDP")
+	cmd.Flags().StringVar(&flags.DB, "db", "", "postgres://… instead of the built-in store")
 	return cmd
 }
 
 func (t *tool) serve(cmd *cobra.Command, flags config) error {
+	command.IgnoreClosedOutput()
 	if _, err := os.Stat(filepath.Join(t.data, configFile)); errors.Is(err, fs.ErrNotExist) {
-		c := defaults()
-		if err := errors.Join(c.fromEnvironment(), makeHouse(cmd, t.data, c)); err != nil {
+		c, err := newConfig(flags)
+		if err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "latchkey: %s was empty; made it for %s\n", t.data, c.Issuer)
+		if err := makeHouse(cmd, t.data, c); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "latchkey: ran init: %s is a new server's folder for %s\n", t.data, c.Issuer)
 	}
-	c, err := loadConfig(t.data)
+	c, err := loadConfig(t.data, flags)
 	if err != nil {
 		return err
 	}
-	override(&c.HTTP, flags.HTTP)
-	override(&c.CoAP, flags.CoAP)
-	override(&c.DB, flags.DB)
+	lock, err := lockFolder(t.data)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 	h, err := openHouse(cmd.Context(), t.data, c, log)
 	if err != nil {
@@ -67,12 +74,6 @@ func (t *tool) serve(cmd *cobra.Command, flags config) error {
 	}
 	defer h.Close()
 	return t.run(cmd, h, log)
-}
-
-func override(to *string, flag string) {
-	if flag != "" {
-		*to = flag
-	}
 }
 
 // listeners are the server's three doors: people and apps, devices, and this machine's operator.

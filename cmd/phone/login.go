@@ -55,10 +55,11 @@ func (p *phone) login(cmd *cobra.Command, f loginFlags) error {
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), loginTime)
 	defer cancel()
-	c, err := client.Discover(ctx, f.Issuer, client.Options{ID: f.Client, Rand: rand.Reader})
+	c, err := client.Discover(ctx, f.Issuer, client.Options{ID: f.Client, Rand: rand.Reader, HTTP: p.trace(cmd).http(client.NewHTTP())})
 	if err != nil {
 		return err
 	}
+	p.trace(cmd).words("phone → server  may the app %s on %s? (authorization code, PKCE)", orAll(f.Scope), f.Audience)
 	ask := client.Ask{Audience: f.Audience, Scope: f.Scope, Redirect: f.redirect}
 	var code client.Code
 	if f.user != "" {
@@ -73,11 +74,19 @@ func (p *phone) login(cmd *cobra.Command, f loginFlags) error {
 	if err != nil {
 		return fmt.Errorf("login: %w", err)
 	}
+	p.trace(cmd).words("server → phone  yes: a code, good for a minute")
 	f.Code = &code
 	if err := p.store(f.memory); err != nil {
 		return err
 	}
 	return p.say(cmd.OutOrStdout(), map[string]string{"session": p.session}, "allowed; run phone token within a minute")
+}
+
+func orAll(scope string) string {
+	if scope == "" {
+		return "do everything"
+	}
+	return scope
 }
 
 func readLine(r io.Reader) (string, error) {

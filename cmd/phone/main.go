@@ -30,7 +30,7 @@ type phone struct {
 	session string
 	to      string
 	json    bool
-	verbose bool
+	verbose int
 }
 
 func root() *cobra.Command {
@@ -47,7 +47,7 @@ func root() *cobra.Command {
 	f.StringVar(&p.state, "state", defaultState(), "where sessions are kept")
 	f.StringVar(&p.session, "session", "default", "which session")
 	f.BoolVar(&p.json, "json", false, "answer in JSON")
-	f.BoolVarP(&p.verbose, "verbose", "v", false, "show each message, decoded")
+	f.CountVarP(&p.verbose, "verbose", "v", "show each message in words; -vv decoded, CBOR in diagnostic notation")
 	c.AddCommand(p.loginCommand(), p.tokenCommand(), p.deliverCommand())
 	c.AddCommand(p.requestCommands()...)
 	return c
@@ -62,6 +62,10 @@ func defaultState() string {
 		return ""
 	}
 	return filepath.Join(home, ".local", "state", "latchkey-phone")
+}
+
+func (p *phone) trace(cmd *cobra.Command) trace {
+	return trace{out: cmd.ErrOrStderr(), level: p.verbose}
 }
 
 // say answers in words, or with --json in JSON.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -70,7 +69,7 @@ func (p *phone) request(cmd *cobra.Command, code codes.Code, path, data string) 
 		format = message.TextPlain
 	}
 	inner := coapsec.NewRequest(code, path, format, []byte(data))
-	p.show(cmd.ErrOrStderr(), "protected →", inner)
+	p.trace(cmd).inner("phone → device, protected:", inner)
 	response, err := s.Do(ctx, x, inner)
 	if errors.Is(err, context.DeadlineExceeded) && code != codes.GET {
 		_ = p.say(cmd.OutOrStdout(), answer{Unknown: true, Text: "no answer"}, "no answer: it may or may not have happened – go and look")
@@ -83,15 +82,8 @@ func (p *phone) request(cmd *cobra.Command, code codes.Code, path, data string) 
 	if err != nil {
 		return err
 	}
-	p.show(cmd.ErrOrStderr(), "protected ←", response)
+	p.trace(cmd).inner("device → phone, protected:", response)
 	return p.say(cmd.OutOrStdout(), answer{Code: response.Code.String(), Text: string(response.Payload)}, "%v %s", response.Code, response.Payload)
-}
-
-// show prints an inner message for -v.
-func (p *phone) show(w io.Writer, arrow string, m message.Message) {
-	if p.verbose {
-		fmt.Fprintf(w, "  %s %s\n", arrow, coapsec.Describe(m))
-	}
 }
 
 // reach opens the way to the device: --to, or the first address the server named.
@@ -101,7 +93,7 @@ func (p *phone) reach(ctx context.Context, cmd *cobra.Command, uris []string) (c
 		to = uris[0]
 	}
 	if path, ok := strings.CutPrefix(to, "gatt:"); ok {
-		c, err := gatt.Dial(ctx, path, gatt.Options{})
+		c, err := gatt.Dial(ctx, path, gatt.Options{Tap: p.trace(cmd).frames()})
 		if err != nil {
 			return nil, nil, fmt.Errorf("link: %w", err)
 		}
@@ -115,17 +107,7 @@ func (p *phone) reach(ctx context.Context, cmd *cobra.Command, uris []string) (c
 	if err != nil {
 		return nil, nil, err
 	}
-	endpoint := coapsec.NewEndpoint(conn, nil, coapsec.EndpointOptions{Tap: p.tap(cmd.ErrOrStderr())})
+	endpoint := coapsec.NewEndpoint(conn, nil, coapsec.EndpointOptions{Tap: p.trace(cmd).datagrams()})
 	go func() { _ = endpoint.Serve(context.WithoutCancel(ctx)) }() // ends with Close
 	return coapsec.UploadBlocks(endpoint.To(address), udpBlock), func() { _ = endpoint.Close() }, nil
-}
-
-// tap shows each datagram for -v.
-func (p *phone) tap(w io.Writer) func(string, netip.AddrPort, []byte) {
-	if !p.verbose {
-		return nil
-	}
-	return func(direction string, peer netip.AddrPort, datagram []byte) {
-		fmt.Fprintf(w, "  %s %v: %d bytes %s\n", direction, peer, len(datagram), coapsec.DescribeDatagram(datagram))
-	}
 }

@@ -74,7 +74,7 @@ func (p *phone) token(cmd *cobra.Command, f tokenFlags) error {
 			return err
 		}
 	}
-	c, err := client.Discover(ctx, m.Issuer, client.Options{ID: m.Client, Secret: secret, Rand: rand.Reader})
+	c, err := client.Discover(ctx, m.Issuer, client.Options{ID: m.Client, Secret: secret, Rand: rand.Reader, HTTP: p.trace(cmd).http(client.NewHTTP())})
 	if err != nil {
 		return err
 	}
@@ -83,11 +83,37 @@ func (p *phone) token(cmd *cobra.Command, f tokenFlags) error {
 	if err := p.store(m); err != nil {
 		return err
 	}
+	p.trace(cmd).words("phone → server  %s", describeWant(want))
 	s, err := c.Token(ctx, want, p.saver(m))
 	if err != nil {
 		return fmt.Errorf("token: %w", err)
 	}
+	p.trace(cmd).words("server → phone  %s", describeSaved(s.Saved()))
 	return p.report(cmd, s.Saved(), f.print)
+}
+
+func describeWant(w client.Want) string {
+	words := "the app's own credentials"
+	if w.Code != nil {
+		words = "the code and its verifier"
+	}
+	if w.Key != nil {
+		words += ", a possession key made here"
+	}
+	if w.CNonce != nil {
+		words += ", the device's nonce"
+	}
+	if w.Upload {
+		words += "; please deliver, with my nonce and id for the device"
+	}
+	return words
+}
+
+func describeSaved(s client.Saved) string {
+	if s.Uploaded {
+		return "delivered; here are the device's nonce and id: " + s.Scope
+	}
+	return fmt.Sprintf("a token of %d bytes and its key: %s", len(s.Token), s.Scope)
 }
 
 // grant finds what stands for the token: the saved login, or the app's own secret.
@@ -153,9 +179,11 @@ func (p *phone) deliverCommand() *cobra.Command {
 				return err
 			}
 			defer end()
+			p.trace(cmd).words("phone → device  the token and a nonce")
 			if err := s.Deliver(ctx, x); err != nil {
 				return fmt.Errorf("deliver: %w", err)
 			}
+			p.trace(cmd).words("device → phone  accepted; its nonce and id")
 			return p.say(cmd.OutOrStdout(), map[string]bool{"accepted": true}, "the device accepted the token")
 		},
 	}

@@ -31,6 +31,7 @@ type Client struct {
 	ID     string
 	Secret string // empty: a public client
 	Rand   io.Reader
+	Now    func() time.Time
 
 	issuer    string
 	authorize string
@@ -46,7 +47,8 @@ type Options struct {
 	ID     string
 	Secret string
 	Rand   io.Reader
-	HTTP   *http.Client // nil: NewHTTP
+	Now    func() time.Time // nil: time.Now; says when a token will have ended
+	HTTP   *http.Client     // nil: NewHTTP
 }
 
 // NewHTTP is the HTTP client of a Client without one: it follows no redirects and gives up after 15 s.
@@ -66,9 +68,12 @@ func Discover(ctx context.Context, issuer string, o Options) (*Client, error) {
 	if err := checkIssuer(issuer); err != nil {
 		return nil, err
 	}
-	c := &Client{ID: o.ID, Secret: o.Secret, Rand: o.Rand, issuer: issuer, http: o.HTTP}
+	c := &Client{ID: o.ID, Secret: o.Secret, Rand: o.Rand, Now: o.Now, issuer: issuer, http: o.HTTP}
 	if c.http == nil {
 		c.http = NewHTTP()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, issuer+"/.well-known/oauth-authorization-server", nil)
 	if err != nil {

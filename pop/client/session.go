@@ -86,7 +86,7 @@ func (c *Client) Token(ctx context.Context, w Want, save func(Saved) error) (*Se
 	if err != nil {
 		return nil, err
 	}
-	if err := s.take(response, w); err != nil {
+	if err := s.take(response, w, c.Now()); err != nil {
 		return nil, err
 	}
 	return s, s.save(s.saved)
@@ -122,7 +122,7 @@ func (s *Session) request(w Want) (ace.TokenRequest, error) {
 }
 
 // take checks the token response (RFC 9200 §5.8.2, RFC 9203 §3.2).
-func (s *Session) take(r *ace.TokenResponse, w Want) error {
+func (s *Session) take(r *ace.TokenResponse, w Want, now time.Time) error {
 	switch {
 	case r.Cnf == nil || r.Cnf.OSCORE == nil || len(r.Cnf.OSCORE.MasterSecret) == 0:
 		return errors.New("token response: no possession key")
@@ -135,7 +135,7 @@ func (s *Session) take(r *ace.TokenResponse, w Want) error {
 	v := &s.saved
 	v.Audience, v.Scope, v.Token, v.URIs = w.Audience, r.Scope.String(), r.AccessToken, r.RSURI
 	v.KeyID, v.Secret, v.Salt = m.ID, m.MasterSecret, m.Salt
-	v.ExpiresAt = time.Now().Add(r.ExpiresIn)
+	v.ExpiresAt = now.Add(r.ExpiresIn)
 	if r.TokenUpload == nil || *r.TokenUpload != ace.UploadDone {
 		if len(v.Token) == 0 {
 			return errors.New("token response: neither a token nor a delivery")

@@ -279,10 +279,12 @@ func TestUploadExpires(t *testing.T) {
 	layer := Blockwise(&recorder{}, BlockwiseOptions{Now: func() time.Time { return now }})
 	s := newSender(t, layer)
 	s.send(0, true, 0, body(16))
-	now = now.Add(defaultBodyLifetime - time.Nanosecond)
-	s.want(s.send(1, true, 0, body(16)), codes.Continue, 1, true, 0)
+	for number := 1; number < 4; number++ { // each block gives it another lifetime
+		now = now.Add(defaultBodyLifetime - time.Nanosecond)
+		s.want(s.send(number, true, 0, body(16)), codes.Continue, number, true, 0)
+	}
 	now = now.Add(defaultBodyLifetime)
-	s.want(s.send(2, false, 0, body(16)), codes.RequestEntityIncomplete, 2, false, 0)
+	s.want(s.send(4, false, 0, body(16)), codes.RequestEntityIncomplete, 4, false, 0)
 	if got := layer.(*blockwise).unprotected.bytes; got != 0 {
 		t.Errorf("got %d bytes held, want none", got)
 	}
@@ -389,11 +391,15 @@ func TestClientFollowsSmallerBlocks(t *testing.T) {
 			rec := &recorder{}
 			layer := Blockwise(rec, BlockwiseOptions{})
 			tags := map[string]bool{}
+			sent := 0
 			x := UploadBlocks(over(func(m message.Message) (message.Message, error) {
 				tag, _ := m.Options.GetBytes(optionRequestTag)
 				tags[string(tag)] = true
 				b, _, _ := findBlock(m.Options, message.Block1)
 				hint := block{b.number, true, 2}.option(message.Block1)
+				if sent++; sent > 1 && b.size() != 64 {
+					t.Errorf("block %d has %d bytes, want 64", sent, b.size())
+				}
 				if b.size() >= test.from && test.code == codes.RequestEntityTooLarge {
 					return message.Message{Code: test.code, Options: message.Options{hint}}, nil
 				}
@@ -437,8 +443,13 @@ func TestClientReturnsOrRefusesAnswersBeforeTheLastBlock(t *testing.T) {
 			return message.Message{Code: codes.Changed, Options: message.Options{echoed(m)}}, nil
 		}, 0, errBlockAnswer},
 		{"2.31 without Block1", func(message.Message) (message.Message, error) { return message.Message{Code: codes.Continue}, nil }, 0, errBlockAnswer},
-		{"2.31 for another block", func(message.Message) (message.Message, error) {
-			return message.Message{Code: codes.Continue, Options: message.Options{block{number: 7}.option(message.Block1)}}, nil
+		{"2.31 for another block", func(m message.Message) (message.Message, error) {
+			b, _, _ := findBlock(m.Options, message.Block1)
+			if !b.more {
+				return message.Message{Code: codes.Changed, Options: message.Options{echoed(m)}}, nil
+			}
+			b.number++
+			return message.Message{Code: codes.Continue, Options: message.Options{b.option(message.Block1)}}, nil
 		}, 0, errBlockAnswer},
 		{"2.31 for ever", func(m message.Message) (message.Message, error) {
 			return message.Message{Code: codes.Continue, Options: message.Options{echoed(m)}}, nil

@@ -131,7 +131,8 @@ func TestMalformedDatagramCostsOnlyItself(t *testing.T) {
 		}
 	}
 	c.settled(999)
-	c.send(make([]byte, maxReceived+1))
+	long := mustEncode(t, confirmable(400, request(codes.POST, "/a", []byte("x"))))
+	c.send(append(long, make([]byte, maxReceived+1-len(long))...))
 	c.settled(998)
 	c.sendMessage(confirmable(500, request(codes.POST, "/a", nil)))
 	if got := c.receiveMessage().Code; got != codes.Changed {

@@ -101,6 +101,8 @@ func TestUnprotectedAnswersDoNotAmplify(t *testing.T) {
 		want     message.Message
 	}{
 		{"error with diagnostics", message.Message{Code: codes.NotFound, Payload: long}, message.Message{Code: codes.NotFound}},
+		{"error with an option that fits", message.Message{Code: codes.Unauthorized, Options: message.Options{{ID: OptionEcho, Value: []byte("12345678")}}, Payload: long},
+			message.Message{Code: codes.Unauthorized, Options: message.Options{{ID: OptionEcho, Value: []byte("12345678")}}}},
 		{"short error", message.Message{Code: codes.NotFound, Payload: []byte("no")}, message.Message{Code: codes.NotFound, Payload: []byte("no")}},
 		{"content", message.Message{Code: codes.Content, Payload: long}, message.Message{Code: codes.InternalServerError}},
 		{"protected content", message.Message{Code: codes.Content, Options: message.Options{oscore}, Payload: long}, message.Message{Code: codes.Content, Payload: long}},
@@ -116,6 +118,9 @@ func TestUnprotectedAnswersDoNotAmplify(t *testing.T) {
 			got := mustDecode(t, data)
 			if got.Code != test.want.Code || !bytes.Equal(got.Payload, test.want.Payload) {
 				t.Errorf("got %v with %d bytes, want %v with %d", got.Code, len(got.Payload), test.want.Code, len(test.want.Payload))
+			}
+			if len(test.want.Options) > 0 && !slices.EqualFunc(got.Options, test.want.Options, sameOption) {
+				t.Errorf("got options %v, want %v", got.Options, test.want.Options)
 			}
 			if len(data) > 3*len(sent) && !got.Options.HasOption(optionOSCORE) {
 				t.Errorf("got %d bytes for %d", len(data), len(sent))

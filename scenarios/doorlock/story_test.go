@@ -2,17 +2,14 @@ package doorlock_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/latchkey-ace/latchkey/scenarios/doorlock"
 	"github.com/latchkey-ace/latchkey/scenarios/stage"
@@ -89,37 +86,30 @@ func nothingInClear(t *testing.T, s *doorlock.Story) {
 	}
 }
 
-// victim is a process that loses its power.
-type victim struct {
-	name    string
-	process func(*doorlock.Story) *stage.Process
-	restart func(*doorlock.Story) error
-}
-
-var victims = []victim{
-	{"server", func(s *doorlock.Story) *stage.Process { return s.Server() }, func(s *doorlock.Story) error { return s.NeedServer() }},
-	{"lock", func(s *doorlock.Story) *stage.Process { return s.Lock() }, (*doorlock.Story).NeedLock},
+var victims = []stage.Victim[*doorlock.Story]{
+	{Name: "server", Process: func(s *doorlock.Story) *stage.Process { return s.Server() }, Restart: func(s *doorlock.Story) error { return s.NeedServer() }},
+	{Name: "lock", Process: (*doorlock.Story).Lock, Restart: (*doorlock.Story).NeedLock},
 }
 
 // TestKillDuringEachStep kills each process during each step, restarts it, does the step again and finishes the story.
 func TestKillDuringEachStep(t *testing.T) {
 	for i, step := range doorlock.Steps {
 		for _, v := range victims {
-			t.Run(fmt.Sprintf("step %d %s", i+1, v.name), func(t *testing.T) {
+			t.Run(fmt.Sprintf("step %d %s", i+1, v.Name), func(t *testing.T) {
 				result := killDuring(t, newStory(t), i, v)
-				t.Logf("step %2d  %-6s  %s  (%s)", i+1, v.name, result, step.Says)
+				t.Logf("step %2d  %-6s  %s  (%s)", i+1, v.Name, result, step.Says)
 			})
 		}
 	}
 }
 
-func killDuring(t *testing.T, s *doorlock.Story, at int, v victim) string {
+func killDuring(t *testing.T, s *doorlock.Story, at int, v stage.Victim[*doorlock.Story]) string {
 	t.Helper()
 	result := "went on"
 	for i, step := range doorlock.Steps {
 		var err error
 		if i == at {
-			result, err = cut(t.Context(), s, step, v)
+			result, err = stage.Cut(t.Context(), s, step, v)
 		} else {
 			err = step.Do(t.Context(), s)
 		}
@@ -131,37 +121,6 @@ func killDuring(t *testing.T, s *doorlock.Story, at int, v victim) string {
 		}
 	}
 	return result
-}
-
-// patience is how long a person waits for a step that a power cut has hit, before trying again.
-const patience = 5 * time.Second
-
-// cut kills the victim at a random moment of the step, restarts it, and does the step again if it did not get through.
-func cut(ctx context.Context, s *doorlock.Story, step stage.Step[*doorlock.Story], v victim) (string, error) {
-	p := v.process(s)
-	if p == nil { // the step itself starts it
-		if err := step.Do(ctx, s); err != nil {
-			return "", err
-		}
-		if p = v.process(s); p == nil {
-			return "not there yet", nil
-		}
-		p.Kill()
-		return "killed right after", v.restart(s)
-	}
-	first, giveUp := context.WithTimeout(ctx, patience)
-	defer giveUp()
-	done := make(chan error, 1)
-	go func() { done <- step.Do(first, s) }()
-	time.Sleep(rand.N(30 * time.Millisecond))
-	p.Kill()
-	if err := v.restart(s); err != nil {
-		return "", err
-	}
-	if err := <-done; err == nil {
-		return "got through", nil
-	}
-	return "done again", step.Retry(ctx, s)
 }
 
 // TestKillLockAgainAndAgain proves that no nonce is used twice across restarts: the same context sends before and after.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/latchkey-ace/latchkey/scenarios/stage"
 )
@@ -16,8 +17,31 @@ import (
 type Story struct {
 	*stage.Stage
 	Shape   string // of the token: encrypt0, sign1, sign1-ecdh or jwt
-	Monitor *stage.Process
 	granted bool
+
+	mu      sync.Mutex
+	monitor *stage.Process // may be replaced while a step runs: its battery fails
+}
+
+// Monitor is the monitor's process; nil before it first started.
+func (s *Story) Monitor() *stage.Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.monitor
+}
+
+// NeedMonitor starts the monitor, or starts it again after it was killed.
+func (s *Story) NeedMonitor() error {
+	if m := s.Monitor(); m != nil && m.Running() {
+		return nil
+	}
+	m, err := s.StartMonitor("monitor")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.monitor = m
+	}
+	return err
 }
 
 // Steps is the story. Each may be done again after a process was killed during it.
@@ -51,13 +75,12 @@ func people(ctx context.Context, s *Story) error {
 	return s.AddPhone(ctx)
 }
 
-func monitor(ctx context.Context, s *Story) (err error) {
-	err = s.AddDevice(ctx, "monitor", "carol", Actions, "--kind", "medical", "--token", s.Shape, "--clock", "none", "--exi", "10m")
-	if err != nil || s.Monitor != nil && s.Monitor.Running() {
+func monitor(ctx context.Context, s *Story) error {
+	err := s.AddDevice(ctx, "monitor", "carol", Actions, "--kind", "medical", "--token", s.Shape, "--clock", "none", "--exi", "10m")
+	if err != nil {
 		return err
 	}
-	s.Monitor, err = s.StartMonitor("monitor")
-	return err
+	return s.NeedMonitor()
 }
 
 // fetch logs Carol in for a scope and takes the token to the phone's session of that name.

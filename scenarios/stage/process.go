@@ -83,6 +83,9 @@ func (p *Process) count(text string) int {
 	return n
 }
 
+// PID is its process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Running reports whether it has not ended.
 func (p *Process) Running() bool {
 	select {

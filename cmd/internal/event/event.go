@@ -1,0 +1,85 @@
+// Package event prints what a reference device does, one line an event: in words, or as JSON for other programs.
+// Start from New.
+package event
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
+	"github.com/latchkey-ace/latchkey/internal/checks"
+	"github.com/latchkey-ace/latchkey/resource"
+)
+
+// Event is one line.
+type Event struct {
+	Event   string    `json:"event"`
+	At      time.Time `json:"at,omitzero"`
+	Boot    uint64    `json:"boot,omitempty"`
+	Address string    `json:"address,omitempty"`
+	State   string    `json:"state,omitempty"`
+	Grant   string    `json:"grant,omitempty"`
+	Action  string    `json:"action,omitempty"`
+	Result  string    `json:"result,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+}
+
+// Options of a Printer.
+type Options struct {
+	JSON bool
+	Gap  string // between words; default one space
+}
+
+// Printer writes events. It is safe for concurrent use, and a device goes on when nobody reads what it prints.
+type Printer struct {
+	mu  sync.Mutex
+	out io.Writer
+	Options
+}
+
+// New makes a Printer. If the program is a test build, it says first which checks are off.
+func New(out io.Writer, o Options) *Printer {
+	if o.Gap == "" {
+		o.Gap = " "
+	}
+	p := &Printer{out: out, Options: o}
+	for _, name := range checks.Off() {
+		p.Print(Event{Event: "warning", Reason: "TEST BUILD: the check " + name + " is off"})
+	}
+	return p
+}
+
+// Print writes one event.
+func (p *Printer) Print(e Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.JSON {
+		_ = json.NewEncoder(p.out).Encode(e) // a device goes on when nobody reads
+		return
+	}
+	var columns []string
+	for _, column := range []string{e.Event, e.Address, e.State, e.Action, e.Result, e.Reason} {
+		// What came over the air must not begin a line of its own.
+		if words := strings.Fields(column); len(words) > 0 {
+			columns = append(columns, strings.Join(words, " "))
+		}
+	}
+	fmt.Fprintln(p.out, command.Printable(strings.Join(columns, p.Gap)))
+}
+
+// Access is a decision as an event.
+func Access(e resource.Entry) Event {
+	return Event{Event: "access", At: e.Time, Grant: fmt.Sprintf("%x", e.Grant), Action: e.Action, Result: e.Result.String(), Reason: e.Reason}
+}
+
+// Refused prints what was refused before anybody was known.
+func (p *Printer) Refused(address string, why error) {
+	p.Print(Event{Event: "access", Address: address, Result: resource.Refused.String(), Reason: why.Error()})
+}
+
+// Fault prints what went wrong while the device goes on.
+func (p *Printer) Fault(err error) { p.Print(Event{Event: "fault", Reason: err.Error()}) }
