@@ -2,15 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"sync"
-	"time"
 
+	"github.com/latchkey-ace/latchkey/cmd/internal/event"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/latchkey-ace/latchkey/resource"
@@ -23,10 +21,12 @@ type door struct {
 	mu     sync.Mutex
 	bolt   string
 	alarm  string
-	events *printer
+	events *event.Printer
 }
 
-func newDoor(events *printer) *door { return &door{bolt: "closed", alarm: "armed", events: events} }
+func newDoor(events *event.Printer) *door {
+	return &door{bolt: "closed", alarm: "armed", events: events}
+}
 
 // furnish gives each named action its part of the door. A name we do not know is a mistake in the device's record.
 func furnish(server *resource.Server, d *provision.Device, of *door) error {
@@ -60,7 +60,7 @@ func (d *door) move(part *string, name, to string) resource.Action {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		*part = to
-		d.events.print(event{Event: name, State: to})
+		d.events.Print(event.Event{Event: name, State: to})
 		return text("%s %s", name, to), nil
 	}
 }
@@ -69,65 +69,16 @@ func text(format string, args ...any) resource.Answer {
 	return resource.Answer{Format: message.TextPlain, Payload: fmt.Appendf(nil, format, args...)}
 }
 
-// event is one line of output.
-type event struct {
-	Event   string    `json:"event"`
-	At      time.Time `json:"at,omitzero"`
-	Boot    uint64    `json:"boot,omitempty"`
-	Address string    `json:"address,omitempty"`
-	State   string    `json:"state,omitempty"`
-	Grant   string    `json:"grant,omitempty"`
-	Action  string    `json:"action,omitempty"`
-	Result  string    `json:"result,omitempty"`
-	Reason  string    `json:"reason,omitempty"`
-}
-
-// printer writes events, one a line.
-type printer struct {
-	mu   sync.Mutex
-	json bool
-}
-
-func newPrinter(asJSON bool) *printer { return &printer{json: asJSON} }
-
-func (p *printer) print(e event) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.json {
-		_ = json.NewEncoder(os.Stdout).Encode(e) // a lock goes on when nobody reads
-		return
-	}
-	words := e.Event
-	for _, w := range []string{e.Address, e.State, e.Action, e.Result, e.Reason} {
-		if w != "" {
-			words += "  " + w
-		}
-	}
-	fmt.Println(words)
-}
-
-// access prints a decision.
-func (p *printer) access(e resource.Entry) {
-	p.print(event{Event: "access", At: e.Time, Boot: e.Boot, Grant: fmt.Sprintf("%x", e.Grant), Action: e.Action, Result: e.Result.String(), Reason: e.Reason})
-}
-
-// refused prints what was refused before anybody was known.
-func (p *printer) refused(address string, why error) {
-	p.print(event{Event: "access", Address: address, Result: resource.Refused.String(), Reason: why.Error()})
-}
-
 // strangers prints who asks for something without showing a key.
-func (p *printer) strangers(next coapsec.Handler) coapsec.Handler {
+func strangers(events *event.Printer, next coapsec.Handler) coapsec.Handler {
 	return coapsec.HandlerFunc(func(ctx context.Context, r *coapsec.Request) message.Message {
 		response := next.ServeCoAP(ctx, r)
 		if path, ok := r.Path(); response.Code == codes.Unauthorized && (!ok || path != "/authz-info") {
-			p.print(event{Event: "access", Address: r.Peer.Address, Action: r.Code.String(), Result: resource.Refused.String(), Reason: "no possession shown"})
+			events.Print(event.Event{Event: "access", Address: r.Peer.Address, Action: r.Code.String(), Result: resource.Refused.String(), Reason: "no possession shown"})
 		}
 		return response
 	})
 }
-
-func (p *printer) fault(err error) { p.print(event{Event: "fault", Reason: err.Error()}) }
 
 // resolve finds the address behind coap://HOST[:PORT].
 func resolve(ctx context.Context, uri string) (netip.AddrPort, error) {

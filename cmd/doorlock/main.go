@@ -8,11 +8,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
-	"github.com/latchkey-ace/latchkey/internal/checks"
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
+	"github.com/latchkey-ace/latchkey/cmd/internal/event"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/pop/provision"
@@ -25,14 +24,7 @@ import (
 
 const maxUpload = 4096 // bytes of an assembled upload
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "doorlock:", err)
-		os.Exit(1)
-	}
-}
+func main() { command.Main(root(), nil) }
 
 type options struct {
 	provision string
@@ -42,16 +34,14 @@ type options struct {
 	json      bool
 }
 
-func command() *cobra.Command {
+func root() *cobra.Command {
 	var o options
 	c := &cobra.Command{
-		Use:           "doorlock",
-		Short:         "A door lock on CoAP and OSCORE",
-		Example:       "  doorlock --provision front-door.lkp --listen 0.0.0.0:5683 --state ./front-door-state",
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o) },
+		Use:     "doorlock",
+		Short:   "A door lock on CoAP and OSCORE",
+		Example: "  doorlock --provision front-door.lkp --listen 0.0.0.0:5683 --state ./front-door-state",
+		Args:    command.None,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o) },
 	}
 	c.Flags().StringVar(&o.provision, "provision", "", "the provisioning file that latchkey device add wrote")
 	c.Flags().StringVar(&o.listen, "listen", "127.0.0.1:0", "UDP address to listen on")
@@ -63,9 +53,10 @@ func command() *cobra.Command {
 
 // run wires provisioning file, state, socket and bolt, and serves until ctx ends.
 func run(ctx context.Context, o options) error {
-	events := newPrinter(o.json)
-	for _, name := range checks.Off() {
-		events.print(event{Event: "warning", Reason: "TEST BUILD: the check " + name + " is off"})
+	command.IgnoreClosedOutput()
+	events := event.New(os.Stdout, event.Options{JSON: o.json, Gap: "  "})
+	if o.lifetime < time.Second {
+		return errors.New("--lifetime: give at least 1s")
 	}
 	d, err := load(o.provision)
 	if err != nil {
@@ -80,7 +71,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	server, err := resource.New(resource.Config{Device: d, Store: store, Clock: clock}, resource.Options{RequireCNonce: d.RequireCNonce, OnLog: events.access})
+	server, err := resource.New(resource.Config{Device: d, Store: store, Clock: clock}, resource.Options{RequireCNonce: d.RequireCNonce, OnLog: logTo(events)})
 	if err != nil {
 		return err
 	}
@@ -88,6 +79,15 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	return serve(ctx, o, server, d, events)
+}
+
+// logTo prints decisions with the number of the boot, which orders them where the time is not known.
+func logTo(events *event.Printer) func(resource.Entry) {
+	return func(e resource.Entry) {
+		access := event.Access(e)
+		access.Boot = e.Boot
+		events.Print(access)
+	}
 }
 
 func load(path string) (*provision.Device, error) {
@@ -108,10 +108,10 @@ func load(path string) (*provision.Device, error) {
 	return d, nil
 }
 
-func serve(ctx context.Context, o options, server *resource.Server, d *provision.Device, events *printer) error {
+func serve(ctx context.Context, o options, server *resource.Server, d *provision.Device, events *event.Printer) error {
 	conn, err := net.ListenPacket("udp", o.listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("--listen %s: %w", o.listen, err)
 	}
 	params, err := d.ChannelParams()
 	if err != nil {
@@ -120,9 +120,9 @@ func serve(ctx context.Context, o options, server *resource.Server, d *provision
 	channel := coapsec.NewChannel(params, coapsec.ChannelOptions{Device: true})
 	api := coapapi.New(server, coapapi.Options{Channel: channel, ChannelID: params.RecipientID})
 	bounds := coapsec.BlockwiseOptions{MaxBody: maxUpload}
-	security := coapsec.NewSecurity(api, coapsec.Blockwise(events.strangers(api.Plain()), bounds), coapsec.Blockwise(api.Protected(), bounds), coapsec.SecurityOptions{Refused: events.refused})
+	security := coapsec.NewSecurity(api, coapsec.Blockwise(strangers(events, api.Plain()), bounds), coapsec.Blockwise(api.Protected(), bounds), coapsec.SecurityOptions{Refused: events.Refused})
 	endpoint := coapsec.NewEndpoint(conn, security, coapsec.EndpointOptions{})
-	events.print(event{Event: "listening", Address: conn.LocalAddr().String()})
+	events.Print(event.Event{Event: "listening", Address: conn.LocalAddr().String()})
 
 	registrar, err := newRegistrar(ctx, o, server, d, channel, endpoint, events)
 	if err != nil {
@@ -131,7 +131,7 @@ func serve(ctx context.Context, o options, server *resource.Server, d *provision
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return endpoint.Serve(ctx) })
 	group.Go(func() error { registrar.Run(ctx); return nil })
-	group.Go(func() error { server.Run(ctx, events.fault); return nil })
+	group.Go(func() error { server.Run(ctx, events.Fault); return nil })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -139,11 +139,11 @@ func serve(ctx context.Context, o options, server *resource.Server, d *provision
 }
 
 // newRegistrar calls the server from the lock's own socket, so that pushes come back the same way.
-func newRegistrar(ctx context.Context, o options, server *resource.Server, d *provision.Device, channel *coapsec.Channel, endpoint *coapsec.Endpoint, events *printer) (*coapapi.Registrar, error) {
+func newRegistrar(ctx context.Context, o options, server *resource.Server, d *provision.Device, channel *coapsec.Channel, endpoint *coapsec.Endpoint, events *event.Printer) (*coapapi.Registrar, error) {
 	r := &coapapi.Registrar{
-		Server: server, Channel: channel, Lifetime: o.lifetime, OnError: events.fault,
+		Server: server, Channel: channel, Lifetime: o.lifetime, OnError: events.Fault,
 		URIs:         func() []string { return []string{"coap://" + endpoint.LocalAddr().String()} },
-		OnRegistered: func(ace.RegisterAnswer) { events.print(event{Event: "registered"}) },
+		OnRegistered: func(ace.RegisterAnswer) { events.Print(event.Event{Event: "registered"}) },
 	}
 	for _, uri := range d.ASURIs {
 		address, err := resolve(ctx, uri)

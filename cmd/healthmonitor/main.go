@@ -4,17 +4,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 
-	"github.com/latchkey-ace/latchkey/internal/checks"
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
+	"github.com/latchkey-ace/latchkey/cmd/internal/event"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/latchkey-ace/latchkey/resource"
@@ -33,14 +30,7 @@ const (
 	maxSettings = 64   // bytes
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "healthmonitor:", err)
-		os.Exit(1)
-	}
-}
+func main() { command.Main(root(), nil) }
 
 type options struct {
 	provision string
@@ -49,16 +39,14 @@ type options struct {
 	json      bool
 }
 
-func command() *cobra.Command {
+func root() *cobra.Command {
 	var o options
 	c := &cobra.Command{
-		Use:           "healthmonitor",
-		Short:         "An offline medical device on CoAP over GATT",
-		Example:       "  healthmonitor --provision monitor.lkp --link unix:/run/monitor.sock --state ./monitor-state",
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o) },
+		Use:     "healthmonitor",
+		Short:   "An offline medical device on CoAP over GATT",
+		Example: "  healthmonitor --provision monitor.lkp --link unix:/run/monitor.sock --state ./monitor-state",
+		Args:    command.None,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o) },
 	}
 	c.Flags().StringVar(&o.provision, "provision", "", "the provisioning file that latchkey device add wrote")
 	c.Flags().StringVar(&o.link, "link", "", "the radio: unix:PATH")
@@ -68,10 +56,8 @@ func command() *cobra.Command {
 }
 
 func run(ctx context.Context, o options) error {
-	events := &printer{json: o.json}
-	for _, name := range checks.Off() {
-		events.print(event{Event: "warning", Reason: "TEST BUILD: the check " + name + " is off"})
-	}
+	command.IgnoreClosedOutput()
+	events := event.New(os.Stdout, event.Options{JSON: o.json})
 	path, ok := strings.CutPrefix(o.link, "unix:")
 	if !ok || o.provision == "" {
 		return errors.New("say where the provisioning file and the radio are: --provision FILE --link unix:PATH")
@@ -97,7 +83,7 @@ func run(ctx context.Context, o options) error {
 }
 
 // newServer furnishes the resource server with the monitor's two actions.
-func newServer(d *provision.Device, store resource.Store, events *printer) (*resource.Server, error) {
+func newServer(d *provision.Device, store resource.Store, events *event.Printer) (*resource.Server, error) {
 	clock, err := device.NewClock()
 	if err != nil {
 		return nil, err
@@ -108,26 +94,40 @@ func newServer(d *provision.Device, store resource.Store, events *printer) (*res
 			return nil, err
 		}
 	}
-	server, err := resource.New(c, resource.Options{RequireCNonce: d.RequireCNonce, OnLog: events.access})
+	server, err := resource.New(c, resource.Options{RequireCNonce: d.RequireCNonce, OnLog: func(e resource.Entry) { events.Print(event.Access(e)) }})
 	if err != nil {
 		return nil, err
 	}
-	m := &monitor{events: events, settings: "interval=300"}
-	return server, errors.Join(server.Handle("view", m.view), server.Handle("configure", m.configure))
+	return server, furnish(server, d, &monitor{events: events, settings: "interval=300"})
 }
 
-func serve(ctx context.Context, path string, server *resource.Server, events *printer) error {
+// furnish gives each named action its part of the monitor. A name we do not know is a mistake in the device's record.
+func furnish(server *resource.Server, d *provision.Device, of *monitor) error {
+	parts := map[string]resource.Action{"view": of.view, "configure": of.configure}
+	for _, a := range d.Actions {
+		do, ok := parts[a.Name]
+		if !ok {
+			return fmt.Errorf("this monitor cannot %s; it can view and configure", a.Name)
+		}
+		if err := server.Handle(a.Name, do); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func serve(ctx context.Context, path string, server *resource.Server, events *event.Printer) error {
 	l, err := gatt.Listen(path)
 	if err != nil {
 		return err
 	}
 	api := coapapi.New(server, coapapi.Options{})
 	bounds := coapsec.BlockwiseOptions{MaxBody: maxUpload}
-	security := coapsec.NewSecurity(api, coapsec.Blockwise(api.Plain(), bounds), coapsec.Blockwise(api.Protected(), bounds), coapsec.SecurityOptions{Refused: events.refused})
-	events.print(event{Event: "listening", Address: path})
+	security := coapsec.NewSecurity(api, coapsec.Blockwise(api.Plain(), bounds), coapsec.Blockwise(api.Protected(), bounds), coapsec.SecurityOptions{Refused: events.Refused})
+	events.Print(event.Event{Event: "listening", Address: path})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return gatt.Serve(ctx, l, security, gatt.Options{}) })
-	group.Go(func() error { server.Run(ctx, events.fault); return nil })
+	group.Go(func() error { server.Run(ctx, events.Fault); return nil })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -137,7 +137,7 @@ func serve(ctx context.Context, path string, server *resource.Server, events *pr
 // monitor measures and can be set.
 type monitor struct {
 	mu       sync.Mutex
-	events   *printer
+	events   *event.Printer
 	settings string
 }
 
@@ -154,43 +154,6 @@ func (m *monitor) configure(_ context.Context, c resource.Call) (resource.Answer
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.settings = string(c.Payload)
-	m.events.print(event{Event: "settings", State: m.settings})
+	m.events.Print(event.Event{Event: "settings", State: m.settings})
 	return resource.Answer{Format: message.TextPlain, Payload: []byte(m.settings)}, nil
 }
-
-// event is one line of output.
-type event struct {
-	Event   string    `json:"event"`
-	At      time.Time `json:"at,omitzero"`
-	Address string    `json:"address,omitempty"`
-	State   string    `json:"state,omitempty"`
-	Grant   string    `json:"grant,omitempty"`
-	Action  string    `json:"action,omitempty"`
-	Result  string    `json:"result,omitempty"`
-	Reason  string    `json:"reason,omitempty"`
-}
-
-type printer struct {
-	mu   sync.Mutex
-	json bool
-}
-
-func (p *printer) print(e event) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.json {
-		_ = json.NewEncoder(os.Stdout).Encode(e) // a monitor goes on when nobody reads
-		return
-	}
-	fmt.Println(strings.Join(strings.Fields(strings.Join([]string{e.Event, e.Address, e.State, e.Action, e.Result, e.Reason}, "  ")), " "))
-}
-
-func (p *printer) access(e resource.Entry) {
-	p.print(event{Event: "access", At: e.Time, Grant: fmt.Sprintf("%x", e.Grant), Action: e.Action, Result: e.Result.String(), Reason: e.Reason})
-}
-
-func (p *printer) refused(address string, why error) {
-	p.print(event{Event: "access", Address: address, Result: resource.Refused.String(), Reason: why.Error()})
-}
-
-func (p *printer) fault(err error) { p.print(event{Event: "fault", Reason: err.Error()}) }

@@ -264,7 +264,8 @@ func (t *tool) revokeGrant(cmd *cobra.Command, name string) error {
 		r, err = t.revokeHere(cmd.Context(), id)
 	}
 	if err != nil {
-		return orUnknown(err, "grant %q: there is no such grant; latchkey grant list shows them", name)
+		err = orUnknown(err, "grant %q: there is no such grant; latchkey grant list shows them", name)
+		return fmt.Errorf("not revoked for certain: %w", err)
 	}
 	if r.Confirmed {
 		return t.say(cmd.OutOrStdout(), r, "revoked; confirmed by %s", r.Device)

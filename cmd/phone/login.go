@@ -1,22 +1,23 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"runtime"
-	"strings"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop/client"
 	"github.com/spf13/cobra"
 )
 
-const loginTime = 5 * time.Minute // for a person to sign in and answer
+const (
+	loginTime = 5 * time.Minute // for a person to sign in and answer
+	maxSecret = 1024            // bytes of a password or client secret
+)
 
 // loginFlags are the flags of login.
 type loginFlags struct {
@@ -33,7 +34,7 @@ func (p *phone) loginCommand() *cobra.Command {
 		Short: "Ask the person in the browser; the answer is redeemed by phone token within a minute",
 		Example: "  phone login --issuer http://localhost:8080 --client phone --device front-door --scope unlock\n" +
 			"  phone login --issuer http://localhost:8080 --client phone --device front-door --user mum --password-stdin < password.txt",
-		Args: cobra.NoArgs,
+		Args: command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.login(cmd, f) },
 	}
 	c.Flags().StringVar(&f.Issuer, "issuer", "", "the authorization server")
@@ -63,16 +64,16 @@ func (p *phone) login(cmd *cobra.Command, f loginFlags) error {
 	ask := client.Ask{Audience: f.Audience, Scope: f.Scope, Redirect: f.redirect}
 	var code client.Code
 	if f.user != "" {
-		password, rerr := readLine(cmd.InOrStdin())
+		password, rerr := command.ReadLine(cmd.InOrStdin(), maxSecret)
 		if rerr != nil {
-			return rerr
+			return fmt.Errorf("password: %w", rerr)
 		}
 		code, err = c.Headless(ctx, ask, f.user, password)
 	} else {
 		code, err = c.Login(ctx, ask, func(address string) error { return openBrowser(cmd, address) })
 	}
 	if err != nil {
-		return fmt.Errorf("login: %w", err)
+		return fmt.Errorf("login at %s for device %q: %w", f.Issuer, f.Audience, err)
 	}
 	p.trace(cmd).words("server → phone  yes: a code, good for a minute")
 	f.Code = &code
@@ -87,14 +88,6 @@ func orAll(scope string) string {
 		return "do everything"
 	}
 	return scope
-}
-
-func readLine(r io.Reader) (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, 2048)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	return strings.TrimRight(line, "\r\n"), nil
 }
 
 // openBrowser shows the address and tries to open it; where no browser starts, the person copies it.

@@ -3,26 +3,15 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/spf13/cobra"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := root().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "phone:", err)
-		os.Exit(1)
-	}
-}
+func main() { command.Main(root(), nil) }
 
 // phone is what every command shares.
 type phone struct {
@@ -36,10 +25,8 @@ type phone struct {
 func root() *cobra.Command {
 	p := &phone{}
 	c := &cobra.Command{
-		Use:           "phone",
-		Short:         "Reference app: log in, get a token, use a device",
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Use:   "phone",
+		Short: "Reference app: log in, get a token, use a device",
 		Example: "  phone login --issuer http://localhost:8080 --client phone --device front-door --scope 'unlock disarm'\n" +
 			"  phone token\n  phone post /door/unlock",
 	}
@@ -48,9 +35,7 @@ func root() *cobra.Command {
 	f.StringVar(&p.session, "session", "default", "which session")
 	f.BoolVar(&p.json, "json", false, "answer in JSON")
 	f.CountVarP(&p.verbose, "verbose", "v", "show each message in words; -vv decoded, CBOR in diagnostic notation")
-	c.AddCommand(p.loginCommand(), p.tokenCommand(), p.deliverCommand())
-	c.AddCommand(p.requestCommands()...)
-	return c
+	return command.Root(c, append(p.requestCommands(), p.loginCommand(), p.tokenCommand(), p.deliverCommand())...)
 }
 
 func defaultState() string {
@@ -70,9 +55,5 @@ func (p *phone) trace(cmd *cobra.Command) trace {
 
 // say answers in words, or with --json in JSON.
 func (p *phone) say(w io.Writer, value any, words string, args ...any) error {
-	if p.json {
-		return json.NewEncoder(w).Encode(value)
-	}
-	_, err := fmt.Fprintf(w, words+"\n", args...)
-	return err
+	return command.Say(w, p.json, value, words, args...)
 }

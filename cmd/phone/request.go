@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop/client"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/pop/gatt"
@@ -40,7 +41,7 @@ func (p *phone) requestCommands() []*cobra.Command {
 		var data string
 		c := &cobra.Command{
 			Use: m.name + " PATH", Short: "Send a protected " + strings.ToUpper(m.name), Example: "  phone " + m.name + " /door",
-			Args: cobra.ExactArgs(1),
+			Args: command.One,
 			RunE: func(cmd *cobra.Command, args []string) error { return p.request(cmd, m.code, args[0], data) },
 		}
 		c.Flags().StringVar(&p.to, "to", "", "the device: coap://ADDRESS:PORT or gatt:PATH (default: what the server said)")
@@ -55,7 +56,13 @@ func (p *phone) requestCommands() []*cobra.Command {
 func (p *phone) request(cmd *cobra.Command, code codes.Code, path, data string) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), requestTime)
 	defer cancel()
+	if !strings.HasPrefix(path, "/") {
+		return fmt.Errorf("path %q: it begins with /, like /door", path)
+	}
 	s, saved, err := p.restore()
+	if err == nil && !s.Ready() {
+		err = errors.New("no device has accepted this token yet: run phone deliver")
+	}
 	if err != nil {
 		return err
 	}

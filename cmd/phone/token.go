@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop/client"
 	"github.com/spf13/cobra"
 )
@@ -36,7 +37,7 @@ func (p *phone) tokenCommand() *cobra.Command {
 			"shows it to the device. With --client-secret-stdin the app asks for itself, without a person.",
 		Example: "  phone token\n  phone token --make-key\n" +
 			"  phone token --client-secret-stdin --issuer http://localhost:8080 --client gateway --device front-door < secret.txt",
-		Args: cobra.NoArgs,
+		Args: command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.token(cmd, f) },
 	}
 	c.Flags().BoolVar(&f.makeKey, "make-key", false, "make the possession key here")
@@ -128,8 +129,14 @@ func (p *phone) grant(cmd *cobra.Command, f tokenFlags) (memory, string, error) 
 	if f.Issuer == "" || f.Client == "" || f.Audience == "" {
 		return memory{}, "", errors.New("say where, who and for what: --issuer URL --client ID --device NAME")
 	}
-	secret, err := readLine(cmd.InOrStdin())
-	return f.memory, secret, err
+	secret, err := command.ReadLine(cmd.InOrStdin(), maxSecret)
+	if err == nil && secret == "" {
+		err = errors.New("it is empty")
+	}
+	if err != nil {
+		return memory{}, "", fmt.Errorf("the app's secret on standard input: %w", err)
+	}
+	return f.memory, secret, nil
 }
 
 func (p *phone) nonce(ctx context.Context, cmd *cobra.Command) ([]byte, error) {
@@ -166,7 +173,7 @@ func (p *phone) report(cmd *cobra.Command, s client.Saved, print bool) error {
 
 func (p *phone) deliverCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "deliver", Short: "Show the token to the device", Example: "  phone deliver --to gatt:/run/monitor.sock", Args: cobra.NoArgs,
+		Use: "deliver", Short: "Show the token to the device", Example: "  phone deliver --to gatt:/run/monitor.sock", Args: command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), tokenTime)
 			defer cancel()

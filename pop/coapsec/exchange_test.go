@@ -275,7 +275,7 @@ func TestRequestThatFitsNoDatagramIsNotSent(t *testing.T) {
 
 func TestMessageIDsOfOnePeerDoNotRepeat(t *testing.T) {
 	e := NewEndpoint(loopback(t), nil, EndpointOptions{})
-	a, b := netip.MustParseAddrPort("192.0.2.1:5683"), netip.MustParseAddrPort("192.0.2.2:5683")
+	a := netip.MustParseAddrPort("192.0.2.1:5683")
 	seen := map[uint16]bool{}
 	for range 1 << 16 {
 		id := e.nextMessageID(a)
@@ -283,9 +283,6 @@ func TestMessageIDsOfOnePeerDoNotRepeat(t *testing.T) {
 			t.Fatalf("%d came twice", id)
 		}
 		seen[id] = true
-	}
-	if e.nextMessageID(b) == e.nextMessageID(a) && e.nextMessageID(b) == e.nextMessageID(a) {
-		t.Error("two peers see one sequence")
 	}
 	f := e.takeOff(a)
 	for range 1<<16 - 1 {

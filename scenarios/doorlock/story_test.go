@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/scenarios/doorlock"
 	"github.com/latchkey-ace/latchkey/scenarios/stage"
+	"github.com/latchkey-ace/latchkey/storage/storagetest/pgtest"
 )
 
 var bin string
@@ -27,14 +28,16 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	bin = dir
-	code := m.Run()
+	code := pgtest.Main(m)
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
 
-func newStory(t *testing.T) *doorlock.Story {
+func newStory(t *testing.T) *doorlock.Story { return newStoryOn(t, "") }
+
+func newStoryOn(t *testing.T, db string) *doorlock.Story {
 	t.Helper()
-	s, err := stage.New(t.Context(), stage.Options{Bin: bin, Dir: t.TempDir(), Out: t.Output()})
+	s, err := stage.New(t.Context(), stage.Options{Bin: bin, Dir: t.TempDir(), Out: t.Output(), DB: db})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,12 +52,19 @@ func newStory(t *testing.T) *doorlock.Story {
 
 func TestStory(t *testing.T) {
 	s := newStory(t)
+	play(t, s)
+	nothingInClear(t, s)
+}
+
+func TestStoryOnPostgreSQL(t *testing.T) { play(t, newStoryOn(t, pgtest.Start(t))) }
+
+func play(t *testing.T, s *doorlock.Story) {
+	t.Helper()
 	for i, step := range doorlock.Steps {
 		if err := step.Do(t.Context(), s); err != nil {
 			t.Fatalf("step %d, %s: %v", i+1, step.Says, err)
 		}
 	}
-	nothingInClear(t, s)
 }
 
 // nothingInClear looks into everything that crossed the air between phone and lock.

@@ -28,6 +28,7 @@ type Options struct {
 	Dir     string    // empty folder for everything
 	Out     io.Writer // where the story is told
 	Verbose bool      // show messages decoded
+	DB      string    // postgres://… instead of the built-in store
 }
 
 // Stage is one house: a server, its devices and its people. It is safe for concurrent use, but a story's steps come one
@@ -63,7 +64,7 @@ func New(ctx context.Context, o Options) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.Latchkey(ctx, "", "init", "--issuer", "http://localhost:"+port, "--http", s.HTTP, "--coap", s.CoAP)
+	_, err = s.Latchkey(ctx, "", "init", "--issuer", "http://localhost:"+port, "--http", s.HTTP, "--coap", s.CoAP, "--db", s.DB)
 	return s, err
 }
 

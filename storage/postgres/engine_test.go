@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/latchkey-ace/latchkey/storage/internal/pgtest"
+	"github.com/latchkey-ace/latchkey/storage/storagetest/pgtest"
 	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
 )
 

@@ -5,7 +5,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/latchkey-ace/latchkey/storage/internal/pgtest"
+	"github.com/latchkey-ace/latchkey/storage/storagetest/pgtest"
 	"github.com/latchkey-ace/latchkey/storage/storagetest"
 )
 
