@@ -90,8 +90,7 @@ type air struct {
 	mu      sync.Mutex
 	offered int
 	mtu     int
-	count   int      // PDUs so far, both directions
-	pdus    []string // their directions and opcodes, for messages
+	count   int // PDUs so far, both directions
 	tooLong []int
 }
 

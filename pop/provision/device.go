@@ -168,7 +168,7 @@ func (d *Device) checkActions() error {
 // it is never taken for a "/path:METHOD".
 func (a Action) Check() error {
 	if a.Name == "" || len(a.Name) > MaxName || strings.ContainsFunc(a.Name, notName) {
-		return fmt.Errorf("action name %q: want 1 to %d of a-z, 0-9, - _ .", a.Name, MaxName)
+		return fmt.Errorf("action name %q: want 1 to %d letters a-z, digits and - _ . only", a.Name, MaxName)
 	}
 	if err := aif.CheckPath(a.Path); err != nil {
 		return fmt.Errorf("action %s: %w", a.Name, err)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/latchkey-ace/latchkey/storage/storagetest/pgtest"
 	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
+	"github.com/latchkey-ace/latchkey/storage/storagetest/pgtest"
 )
 
 func newEngine(t *testing.T) *engine {

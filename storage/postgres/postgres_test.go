@@ -5,8 +5,8 @@ import (
 	"os"
 	"testing"
 
-	"github.com/latchkey-ace/latchkey/storage/storagetest/pgtest"
 	"github.com/latchkey-ace/latchkey/storage/storagetest"
+	"github.com/latchkey-ace/latchkey/storage/storagetest/pgtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }

@@ -1,0 +1,146 @@
+package cli_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+const lockFlags = " --owner alice --kind lock --action unlock=/door/unlock:POST --out new.lkp"
+
+// TestBadArguments gives each command what it cannot take. Every row is refused before anything is written.
+func TestBadArguments(t *testing.T) {
+	h := newHouse(t)
+	rows := []struct {
+		name  string
+		args  string
+		stdin string
+		says  []string
+	}{
+		{name: "a command that does not exist", args: "backup --out x", says: []string{`"backup"`, "serve"}},
+		{name: "a command with a typing error", args: "device lst", says: []string{`"lst"`, "did you mean latchkey device list"}},
+		{name: "a group without a command", args: "device", says: []string{"add or list"}},
+		{name: "a flag that does not exist", args: "init --bogus", says: []string{"--bogus", "latchkey init --help"}},
+		{name: "a short flag that does not exist", args: "init -x", says: []string{"-x", "latchkey init --help"}},
+		{name: "an argument where none belongs", args: "device list all", says: []string{"no arguments", "--help"}},
+
+		{name: "init: an issuer that is no address", args: "init --data new --issuer nope", says: []string{`"nope"`, "http://localhost:8080"}},
+		{name: "init: an issuer with a / at the end", args: "init --data new --issuer http://localhost:8080/", says: []string{"/", "leave out"}},
+		{name: "init: plain http for another machine", args: "init --data new --issuer http://home.example", says: []string{"home.example", "https"}},
+		{name: "init: http for the whole network", args: "init --data new --http 0.0.0.0:8080", says: []string{"0.0.0.0:8080", "loopback"}},
+		{name: "init: a coap address without port", args: "init --data new --coap 127.0.0.1", says: []string{`coap "127.0.0.1"`, "127.0.0.1:5683"}},
+		{name: "init: a folder that is made already", args: "init", says: []string{"latchkey.toml", "made already"}},
+		{name: "init: a folder with other things in it", args: "init --data .", says: []string{"no server's folder", "new one"}},
+		{name: "init: a password on the command line", args: "init --data new --db postgres://latchkey:hunter22@127.0.0.1/x", says: []string{"--db", "LATCHKEY_DB"}},
+		{name: "a folder that is no server's", args: "device list --data elsewhere", says: []string{"elsewhere", "latchkey init --data elsewhere"}},
+
+		{name: "user: no name", args: "user add --password-stdin", says: []string{"missing", "latchkey user add NAME"}},
+		{name: "user: the password as an argument", args: "user add bob hunter22", says: []string{"2 arguments", "latchkey user add NAME"}},
+		{name: "user: no --password-stdin", args: "user add bob", stdin: "a long password", says: []string{"standard input", "--password-stdin"}},
+		{name: "user: a short password", args: "user add bob --password-stdin", stdin: "hunter2", says: []string{"password", "8 to 1024"}},
+		{name: "user: a password without end", args: "user add bob --password-stdin", stdin: strings.Repeat("x", 5000), says: []string{"password", "too long"}},
+		{name: "user: a name that is taken", args: "user add alice --password-stdin", stdin: "another password", says: []string{`"alice"`, "another name"}},
+		{name: "user: a name that is no name", args: "user add bob/../alice --password-stdin", stdin: "another password", says: []string{"bob/../alice", "letters"}},
+
+		{name: "client: a name that is taken", args: "client add phone", says: []string{`"phone"`, "another name"}},
+		{name: "client: refresh_token", args: "client add app --grant-type refresh_token", says: []string{`"refresh_token"`, "authorization_code and client_credentials"}},
+		{name: "client: a redirect with a fragment", args: "client add app --public --redirect-uri https://app.example/#x", says: []string{"https://app.example/#x", "without #"}},
+		{name: "client: a redirect over plain http", args: "client add app --public --redirect-uri http://app.example/", says: []string{"http://app.example/", "this machine"}},
+		{name: "client: a redirect into a script", args: "client add app --public --redirect-uri javascript:alert", says: []string{"javascript"}},
+		{name: "client: a public client with client_credentials", args: "client add app --public --grant-type client_credentials", says: []string{"public", "client_credentials"}},
+		{name: "client: authorization_code without a redirect", args: "client add app --grant-type authorization_code", says: []string{"authorization_code", "--redirect-uri"}},
+		{name: "client: an unknown method", args: "client add app --auth-method tls", says: []string{`"tls"`, "client_secret_basic"}},
+		{name: "client: oscore without its keys", args: "client add app --auth-method oscore", says: []string{"oscore", "--import"}},
+		{name: "client: keys without oscore", args: "client add app --import keys.json", says: []string{"--import", "--auth-method oscore"}},
+
+		{name: "device: nobody's", args: "device add side-door --kind lock --action unlock=/door/unlock:POST --out new.lkp", says: []string{"--owner"}},
+		{name: "device: a stranger's", args: "device add side-door --owner nobody --action unlock=/door/unlock:POST --out new.lkp", says: []string{`"nobody"`, "latchkey user add"}},
+		{name: "device: a name that is taken", args: "device add front-door" + lockFlags, says: []string{`"front-door"`, "another name"}},
+		{name: "device: a file that exists", args: "device add side-door --owner alice --action unlock=/door/unlock:POST --out front-door.lkp", says: []string{"front-door.lkp", "never overwritten"}},
+		{name: "device: a folder that does not exist", args: "device add side-door --owner alice --action unlock=/door/unlock:POST --out nowhere/new.lkp", says: []string{"nowhere/new.lkp", "folder that exists"}},
+		{name: "device: no --out", args: "device add side-door --owner alice --action unlock=/door/unlock:POST", says: []string{"--out FILE"}},
+		{name: "device: no action", args: "device add side-door --owner alice --out new.lkp", says: []string{"--action 'unlock=/door/unlock:POST'"}},
+		{name: "device: an action without a method", args: "device add side-door --owner alice --out new.lkp --action unlock=/door", says: []string{"unlock=/door", "NAME=/path:METHOD"}},
+		{name: "device: one action twice", args: "device add side-door --owner alice --out new.lkp --action a=/x:POST --action b=/x:POST", says: []string{"b=/x:POST", "twice"}},
+		{name: "device: introspect", args: "device add side-door --delivery introspect" + lockFlags, says: []string{`"introspect"`, "push and embed"}},
+		{name: "device: coap_dtls", args: "device add side-door --profile coap_dtls" + lockFlags, says: []string{`"coap_dtls"`, "coap_oscore"}},
+		{name: "device: --remote", args: "device add side-door --remote" + lockFlags, says: []string{"--remote", "not available", "reaches the door"}},
+		{name: "device: --import", args: "device add side-door --import keys.json" + lockFlags, says: []string{"--import", "not available", "--out"}},
+		{name: "device: an unknown clock", args: "device add side-door --clock sundial" + lockFlags, says: []string{"sundial", "synced"}},
+		{name: "device: an unknown token", args: "device add side-door --token paper" + lockFlags, says: []string{"paper", "encrypt0"}},
+		{name: "device: exi beside a clock", args: "device add side-door --exi 1h" + lockFlags, says: []string{"--exi", "without a clock"}},
+		{name: "serve: --coaps", args: "serve --coaps 127.0.0.1:5684", says: []string{"--coaps", "not available", "--coap"}},
+
+		{name: "grant: by nobody", args: "grant add --to mum --device front-door --allow unlock", says: []string{"--owner USER"}},
+		{name: "grant: by one who does not own", args: "grant add --owner mum --to mum --device front-door --allow unlock", says: []string{`"mum"`, "belongs to alice"}},
+		{name: "grant: to nobody", args: "grant add --owner alice --device front-door --allow unlock", says: []string{"--to USER", "--to-client ID"}},
+		{name: "grant: to a stranger", args: "grant add --owner alice --to bob --device front-door --allow unlock", says: []string{`"bob"`, "latchkey user add"}},
+		{name: "grant: to an unknown app", args: "grant add --owner alice --to-client bob --device front-door --allow unlock", says: []string{`"bob"`, "latchkey client add"}},
+		{name: "grant: on no device", args: "grant add --owner alice --to mum --allow unlock", says: []string{"--device NAME"}},
+		{name: "grant: on an unknown device", args: "grant add --owner alice --to mum --device barn --allow unlock", says: []string{`"barn"`, "latchkey device list"}},
+		{name: "grant: of nothing", args: "grant add --owner alice --to mum --device front-door", says: []string{"--allow ACTION"}},
+		{name: "grant: of an action the device has not", args: "grant add --owner alice --to mum --device front-door --allow fly", says: []string{`"fly"`, "front-door can view, unlock"}},
+		{name: "grant: of a path the device has not", args: "grant add --owner alice --to mum --device front-door --allow /safe:POST", says: []string{"/safe:POST", "front-door can view, unlock"}},
+		{name: "grant: until a time that has passed", args: "grant add --owner alice --to mum --device front-door --allow unlock --until 2020-01-01T00:00:00Z", says: []string{"ended already", "--until"}},
+		{name: "grant: until before it begins", args: "grant add --owner alice --to mum --device front-door --allow unlock --from 2h --until 1h", says: []string{"before it begins", "--until"}},
+		{name: "grant: until nobody knows when", args: "grant add --owner alice --to mum --device front-door --allow unlock --until soon", says: []string{`"soon"`, "23:00"}},
+		{name: "grant: show what is no name", args: "grant show mine", says: []string{`"mine"`, "latchkey grant list"}},
+		{name: "grant: show what is not there", args: "grant show 0123456789abcdef", says: []string{"0123456789abcdef", "latchkey grant list"}},
+		{name: "grant: revoke what is not there", args: "grant revoke 0123456789abcdef", says: []string{"0123456789abcdef", "latchkey grant list"}},
+
+		{name: "token: no file", args: "token inspect nothing.cwt", says: []string{"nothing.cwt", "no such file"}},
+		{name: "token: a folder", args: "token inspect .", says: []string{"directory"}},
+		{name: "token: nothing", args: "token inspect -", says: []string{"no token given"}},
+		{name: "token: garbage", args: "token inspect -", stdin: "\x00garbage\xff", says: []string{"this is no token", "CWT or JWT"}},
+		{name: "token: half a token", args: "token inspect -", stdin: "d83dd083", says: []string{"this is no token", "CWT or JWT"}},
+		{name: "token: half a JWT", args: "token inspect -", stdin: "eyJhbGciOiJFUzI1NiJ9.x.y", says: []string{"this is no token", "CWT or JWT"}},
+		{name: "token: far too long", args: "token inspect -", stdin: strings.Repeat("ab", 40_000), says: []string{"longer than any token"}},
+		{name: "audit: fewer than no lines", args: "audit tail -n -3", says: []string{"--lines", "above 0"}},
+		{name: "audit: lines that are no number", args: "audit tail -n many", says: []string{`"many"`, "--lines", "latchkey audit tail --help"}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			at(h, t).refused(call{program: "latchkey", args: row.args, stdin: row.stdin}, row.says...)
+		})
+	}
+}
+
+// at reports in a subtest what happens in a house.
+func at(h *house, t *testing.T) *house { return &house{t: t, dir: h.dir} }
+
+// TestImportedChannel feeds client add --import with files it must not take.
+func TestImportedChannel(t *testing.T) {
+	h := newHouse(t)
+	const good = `{"master_secret":"000102030405060708090a0b0c0d0e0f","client_id":"01","server_id":"00"}`
+	for _, row := range []struct {
+		name, content string
+		mode          os.FileMode
+		says          []string
+	}{
+		{"readable by others", good, 0o644, []string{"keys.json", "chmod 600"}},
+		{"not JSON", "secret: 1", 0o600, []string{"keys.json", "JSON"}},
+		{"a short secret", `{"master_secret":"0001","client_id":"01","server_id":"00"}`, 0o600, []string{"master_secret", "16 to 64 bytes"}},
+		{"a secret that is no hex", `{"master_secret":"not hex at all, but long","client_id":"01","server_id":"00"}`, 0o600, []string{"master_secret", "hex"}},
+		{"both ends with one id", `{"master_secret":"000102030405060708090a0b0c0d0e0f","client_id":"01","server_id":"01"}`, 0o600, []string{"client_id", "differ"}},
+		{"an id as devices have them", `{"master_secret":"000102030405060708090a0b0c0d0e0f","client_id":"01020304","server_id":"00"}`, 0o600, []string{"client_id", "devices"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			h := at(h, t)
+			h.write("keys.json", row.content)
+			h.chmod("keys.json", row.mode)
+			h.refused(call{program: "latchkey", args: "client add app --auth-method oscore --import keys.json"}, row.says...)
+		})
+	}
+}
+
+// TestProvisioningFile looks at what device add leaves behind.
+func TestProvisioningFile(t *testing.T) {
+	h := newHouse(t)
+	info, err := os.Stat(h.path("front-door.lkp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode(); got != 0o600 {
+		t.Errorf("the provisioning file has mode %v, want -rw-------", got)
+	}
+}
