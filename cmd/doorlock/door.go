@@ -96,3 +96,38 @@ func resolve(ctx context.Context, uri string) (netip.AddrPort, error) {
 	}
 	return netip.ParseAddrPort(net.JoinHostPort(ips[0].Unmap().String(), port))
 }
+
+// shown prints what comes over the server's channel and what goes back. Tokens and nonces are no secrets; keys never stand
+// in these messages.
+func shown(events *event.Printer, channel *coapsec.Channel, next coapsec.Handler) coapsec.Handler {
+	return coapsec.HandlerFunc(func(ctx context.Context, r *coapsec.Request) message.Message {
+		if r.Peer.Association != coapsec.Association(channel) {
+			return next.ServeCoAP(ctx, r)
+		}
+		path, _ := r.Path()
+		events.Print(event.Event{Event: "message", State: "server → lock", Action: r.Code.String() + " " + path, Reason: coapsec.Describe(r.Message)})
+		response := next.ServeCoAP(ctx, r)
+		events.Print(event.Event{Event: "message", State: "lock → server", Action: response.Code.String(), Reason: coapsec.Describe(response)})
+		return response
+	})
+}
+
+// localURIs are where phones nearby reach the lock: the address it listens on, or, if that is any address, each of this
+// machine's.
+func localURIs(at netip.AddrPort) []string {
+	if !at.Addr().IsUnspecified() {
+		return []string{"coap://" + at.String()}
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var uris []string
+	for _, a := range addresses {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err == nil && !prefix.Addr().IsLoopback() && !prefix.Addr().IsLinkLocalUnicast() && len(uris) < provision.MaxURIs {
+			uris = append(uris, "coap://"+netip.AddrPortFrom(prefix.Addr(), at.Port()).String())
+		}
+	}
+	return uris
+}

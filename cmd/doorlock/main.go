@@ -32,6 +32,7 @@ type options struct {
 	state     string
 	lifetime  time.Duration
 	json      bool
+	verbose   bool
 }
 
 func root() *cobra.Command {
@@ -48,6 +49,7 @@ func root() *cobra.Command {
 	c.Flags().StringVar(&o.state, "state", "doorlock-state", "folder for what must survive a restart")
 	c.Flags().DurationVar(&o.lifetime, "lifetime", time.Minute, "how long a registration is to hold; it is renewed at a third of it")
 	c.Flags().BoolVar(&o.json, "json", false, "print events as JSON, one a line")
+	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "print the messages of the server's channel, decoded")
 	return c
 }
 
@@ -120,7 +122,11 @@ func serve(ctx context.Context, o options, server *resource.Server, d *provision
 	channel := coapsec.NewChannel(params, coapsec.ChannelOptions{Device: true})
 	api := coapapi.New(server, coapapi.Options{Channel: channel, ChannelID: params.RecipientID})
 	bounds := coapsec.BlockwiseOptions{MaxBody: maxUpload}
-	security := coapsec.NewSecurity(api, coapsec.Blockwise(strangers(events, api.Plain()), bounds), coapsec.Blockwise(api.Protected(), bounds), coapsec.SecurityOptions{Refused: events.Refused})
+	protected := api.Protected()
+	if o.verbose {
+		protected = shown(events, channel, protected)
+	}
+	security := coapsec.NewSecurity(api, coapsec.Blockwise(strangers(events, api.Plain()), bounds), coapsec.Blockwise(protected, bounds), coapsec.SecurityOptions{Refused: events.Refused})
 	endpoint := coapsec.NewEndpoint(conn, security, coapsec.EndpointOptions{})
 	events.Print(event.Event{Event: "listening", Address: conn.LocalAddr().String()})
 
@@ -142,7 +148,7 @@ func serve(ctx context.Context, o options, server *resource.Server, d *provision
 func newRegistrar(ctx context.Context, o options, server *resource.Server, d *provision.Device, channel *coapsec.Channel, endpoint *coapsec.Endpoint, events *event.Printer) (*coapapi.Registrar, error) {
 	r := &coapapi.Registrar{
 		Server: server, Channel: channel, Lifetime: o.lifetime, OnError: events.Fault,
-		URIs:         func() []string { return []string{"coap://" + endpoint.LocalAddr().String()} },
+		URIs:         func() []string { return localURIs(endpoint.LocalAddr()) },
 		OnRegistered: func(ace.RegisterAnswer) { events.Print(event.Event{Event: "registered"}) },
 	}
 	for _, uri := range d.ASURIs {

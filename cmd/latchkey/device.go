@@ -13,7 +13,6 @@ import (
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop"
-	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/spf13/cobra"
@@ -34,7 +33,7 @@ func (t *tool) deviceCommand() *cobra.Command {
 		Short: "Add a device and write its provisioning file",
 		Long: "Adds a device, makes its keys and writes them to a provisioning file (0600) that belongs on the device and\n" +
 			"nowhere else. The keys are shown only in that file.",
-		Example: "  latchkey device add front-door --owner alice --kind lock --action 'view=/door:GET' --action 'unlock=/door/unlock:POST' --out front-door.lkp\n" +
+		Example: "  latchkey device add front-door --owner alice --kind lock --action 'view=/door:GET' --action 'unlock=/door/unlock:POST' --action 'disarm=/alarm/disarm:POST' --out front-door.lkp\n" +
 			"  latchkey device add monitor --owner carol --kind medical --token sign1-ecdh --exi 8h --action 'view=/measurements:GET' --action 'configure=/settings:PUT' --out monitor.lkp",
 		Args: command.One,
 		RunE: func(cmd *cobra.Command, args []string) error { return t.addDevice(cmd, args[0], f) },
@@ -117,17 +116,16 @@ func parseActions(texts []string) ([]provision.Action, error) {
 	}
 	var actions []provision.Action
 	for _, text := range texts {
-		name, right, ok := strings.Cut(text, "=")
-		entry, err := aif.ParseEntry(right)
-		if !ok || err != nil || name == "" || strings.HasPrefix(name, "/") {
-			return nil, fmt.Errorf("action %q: write it as NAME=/path:METHOD", text)
+		a, err := provision.ParseAction(text)
+		if err != nil {
+			return nil, fmt.Errorf("--action: %w; the form is NAME=/path:METHOD", err)
 		}
 		for _, other := range actions {
-			if other.Name == name || other.Path == entry.Path && other.Methods&entry.Methods != 0 {
-				return nil, fmt.Errorf("action %q is there twice", text)
+			if other.Name == a.Name || other.Path == a.Path && other.Methods&a.Methods != 0 {
+				return nil, fmt.Errorf("--action %s is there twice", a)
 			}
 		}
-		actions = append(actions, provision.Action{Name: name, Path: entry.Path, Methods: entry.Methods})
+		actions = append(actions, a)
 	}
 	return actions, nil
 }

@@ -62,17 +62,17 @@ func (t *tool) serve(cmd *cobra.Command, flags config) error {
 	if err != nil {
 		return err
 	}
-	lock, err := lockFolder(t.data)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 	h, err := openHouse(cmd.Context(), t.data, c, log)
 	if err != nil {
 		return err
 	}
 	defer h.Close()
+	lock, err := lockFolder(t.data)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	return t.run(cmd, h, log)
 }
 

@@ -60,7 +60,7 @@ func TestBadArguments(t *testing.T) {
 		{name: "device: a folder that does not exist", args: "device add side-door --owner alice --action unlock=/door/unlock:POST --out nowhere/new.lkp", says: []string{"nowhere/new.lkp", "folder that exists"}},
 		{name: "device: no --out", args: "device add side-door --owner alice --action unlock=/door/unlock:POST", says: []string{"--out FILE"}},
 		{name: "device: no action", args: "device add side-door --owner alice --out new.lkp", says: []string{"--action 'unlock=/door/unlock:POST'"}},
-		{name: "device: an action without a method", args: "device add side-door --owner alice --out new.lkp --action unlock=/door", says: []string{"unlock=/door", "NAME=/path:METHOD"}},
+		{name: "device: an action without a method", args: "device add side-door --owner alice --out new.lkp --action unlock=/door", says: []string{"unlock", "/door", "NAME=/path:METHOD"}},
 		{name: "device: one action twice", args: "device add side-door --owner alice --out new.lkp --action a=/x:POST --action b=/x:POST", says: []string{"b=/x:POST", "twice"}},
 		{name: "device: introspect", args: "device add side-door --delivery introspect" + lockFlags, says: []string{`"introspect"`, "push and embed"}},
 		{name: "device: coap_dtls", args: "device add side-door --profile coap_dtls" + lockFlags, says: []string{`"coap_dtls"`, "coap_oscore"}},

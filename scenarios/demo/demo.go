@@ -49,7 +49,7 @@ func Play(ctx context.Context, o Options) error {
 		return err
 	}
 	defer s.Close()
-	p := &player{Options: o}
+	p := &player{Options: o, stage: s}
 	p.play(ctx, s)
 	fmt.Fprintf(o.Out, "\n%d of %d steps held, in %.1f s\n", p.held, p.all, time.Since(began).Seconds())
 	if o.Stay && ctx.Err() == nil {
@@ -63,6 +63,7 @@ func Play(ctx context.Context, o Options) error {
 
 type player struct {
 	Options
+	stage     *stage.Stage
 	held, all int
 }
 
@@ -88,7 +89,9 @@ func (p *player) play(ctx context.Context, s *stage.Stage) {
 	fmt.Fprintln(p.Out, "\nThe attacks, each to be refused")
 	for i, a := range attacks.All {
 		p.begin(i+1, a.Says)
-		p.note("The attacks", i+1, a.Says, a.Do(ctx, siege))
+		err := a.Do(ctx, siege)
+		p.stage.TellMessages()
+		p.note("The attacks", i+1, a.Says, err)
 	}
 }
 
@@ -97,7 +100,9 @@ func run[T any](ctx context.Context, p *player, part string, story T, steps []st
 	fmt.Fprintln(p.Out, "\n"+part)
 	for i, step := range steps {
 		p.begin(i+1, step.Says)
-		if err := step.Do(ctx, story); !p.note(part, i+1, step.Says, err) {
+		err := step.Do(ctx, story)
+		p.stage.TellMessages()
+		if !p.note(part, i+1, step.Says, err) {
 			return false
 		}
 	}

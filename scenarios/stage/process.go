@@ -15,14 +15,15 @@ import (
 
 // Process is a program that keeps running. It is safe for concurrent use.
 type Process struct {
-	cmd  *exec.Cmd
-	done chan struct{}
+	cmd   *exec.Cmd
+	done  chan struct{}
+	stage *Stage
 
 	mu    sync.Mutex
 	lines []string
 }
 
-func startProcess(path string, args ...string) (*Process, error) {
+func startProcess(s *Stage, path string, args ...string) (*Process, error) {
 	cmd := exec.Command(path, args...)
 	cmd.Env = cleanEnvironment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // nothing outlives a story
@@ -37,7 +38,7 @@ func startProcess(path string, args ...string) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w; run make build first", path, err)
 	}
-	p := &Process{cmd: cmd, done: make(chan struct{})}
+	p := &Process{cmd: cmd, done: make(chan struct{}), stage: s}
 	var readers sync.WaitGroup
 	for _, r := range []io.Reader{out, errs} {
 		readers.Go(func() { p.read(r) })
@@ -55,7 +56,21 @@ func (p *Process) read(r io.Reader) {
 		p.mu.Lock()
 		p.lines = append(p.lines, s.Text())
 		p.mu.Unlock()
+		p.overhear(s.Text())
 	}
+}
+
+// overhear passes on what a device tells of its server's channel.
+func (p *Process) overhear(line string) {
+	var e Event
+	if json.Unmarshal([]byte(line), &e) != nil || e.Event != "message" {
+		return
+	}
+	text := "      " + e.State + "  " + e.Action + "\n"
+	if p.stage.Verbose {
+		text += "        over their channel, protected: " + e.Reason + "\n"
+	}
+	_, _ = p.stage.air.Write([]byte(text)) // never fails
 }
 
 // Lines is what it has printed so far.

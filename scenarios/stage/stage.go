@@ -38,6 +38,7 @@ type Stage struct {
 	HTTP string // host:port
 	CoAP string
 
+	air       overheard // what was said since the last time it was told
 	mu        sync.Mutex
 	server    *Process // replaced when it is started again
 	processes []*Process
@@ -117,10 +118,10 @@ func (s *Stage) Run(ctx context.Context, stdin, program string, args ...string) 
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	if program == "phone" && err == nil {
-		fmt.Fprint(s.Out, errs.String())
+	if program == "phone" {
+		cmd.Stderr = io.MultiWriter(&errs, &s.air)
 	}
+	err := cmd.Run()
 	if err != nil {
 		return out.String(), &RunError{Command: program + " " + strings.Join(args, " "), Stdout: out.String(), Stderr: errs.String()}
 	}
@@ -172,7 +173,7 @@ func (s *Stage) StartServer() error {
 
 // StartLock starts or restarts a lock from its provisioning file and waits until it has registered.
 func (s *Stage) StartLock(name, listen string) (*Process, error) {
-	return s.start("doorlock", `"event":"registered"`, "--json", "--provision", s.Path(name+".lkp"), "--listen", listen, "--state", s.Path(name+"-state"))
+	return s.start("doorlock", `"event":"registered"`, "--json", "-v", "--provision", s.Path(name+".lkp"), "--listen", listen, "--state", s.Path(name+"-state"))
 }
 
 // StartMonitor starts or restarts a medical device.
@@ -181,7 +182,7 @@ func (s *Stage) StartMonitor(name string) (*Process, error) {
 }
 
 func (s *Stage) start(program, ready string, args ...string) (*Process, error) {
-	p, err := startProcess(filepath.Join(s.Bin, program), args...)
+	p, err := startProcess(s, filepath.Join(s.Bin, program), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -200,11 +201,6 @@ func (s *Stage) Close() {
 	for _, p := range s.processes {
 		p.Stop()
 	}
-}
-
-// Say tells one line of the story.
-func (s *Stage) Say(format string, args ...any) {
-	fmt.Fprintf(s.Out, format+"\n", args...)
 }
 
 // ErrNotYet says that something awaited did not happen.

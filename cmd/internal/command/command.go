@@ -28,7 +28,8 @@ func Main(root *cobra.Command, later Later) {
 	err := root.ExecuteContext(ctx)
 	stop()
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %s\n", root.Name(), Printable(err.Error()))
+		words := strings.Join(strings.Fields(err.Error()), " ") // an error of a library may have several lines
+		fmt.Fprintf(os.Stderr, "%s: %s\n", root.Name(), Printable(words))
 		os.Exit(1)
 	}
 }
