@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/gatt"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
@@ -305,7 +306,10 @@ func (s *Server) upload(ctx context.Context, r *request, token minted) ([]byte, 
 
 // whereabouts are hints in order of preference (D13), never trust.
 func (s *Server) whereabouts(d *Device) []string {
-	if d.Registration.ExpiresAt.After(s.now()) {
+	switch {
+	case d.Delivery == DeliveryEmbed:
+		return []string{"coap+gatt:" + gatt.ServiceUUID}
+	case d.Registration.ExpiresAt.After(s.now()):
 		return d.Registration.LocalURIs
 	}
 	return nil

@@ -22,6 +22,8 @@ const (
 	requestTime = 15 * time.Second
 	gattBlock   = 256 // bytes; one attribute value holds 512
 	udpBlock    = 1024
+	maxData     = 200 // bytes of --data: a protected request is one message on every link
+	coapScheme  = "coap://"
 )
 
 // answer is what a device said, in JSON.
@@ -54,6 +56,9 @@ func (p *phone) requestCommands() []*cobra.Command {
 }
 
 func (p *phone) request(cmd *cobra.Command, code codes.Code, path, data string) error {
+	if len(data) > maxData {
+		return fmt.Errorf("--data: %d bytes, at most %d", len(data), maxData)
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), requestTime)
 	defer cancel()
 	if !strings.HasPrefix(path, "/") {
@@ -66,11 +71,11 @@ func (p *phone) request(cmd *cobra.Command, code codes.Code, path, data string) 
 	if err != nil {
 		return err
 	}
-	x, end, err := p.reach(ctx, cmd, saved.URIs)
+	x, err := p.reach(ctx, cmd, saved.URIs)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer x.Close()
 	format := coapsec.NoFormat
 	if data != "" {
 		format = message.TextPlain
@@ -93,28 +98,37 @@ func (p *phone) request(cmd *cobra.Command, code codes.Code, path, data string) 
 	return p.say(cmd.OutOrStdout(), answer{Code: response.Code.String(), Text: string(response.Payload)}, "%v %s", response.Code, response.Payload)
 }
 
-// reach opens the way to the device: --to, or the first address the server named.
-func (p *phone) reach(ctx context.Context, cmd *cobra.Command, uris []string) (coapsec.Exchanger, func(), error) {
+// way is the way to a device.
+type way struct {
+	coapsec.Exchanger
+	block int // bytes of payload that one message carries; longer uploads go in blocks
+	Close func() error
+}
+
+// reach opens the way to the device: --to, or the first address that the server named and a phone can dial.
+func (p *phone) reach(ctx context.Context, cmd *cobra.Command, uris []string) (way, error) {
 	to := p.to
-	if to == "" && len(uris) > 0 {
-		to = uris[0]
+	for _, uri := range uris {
+		if to == "" && strings.HasPrefix(uri, coapScheme) {
+			to = uri
+		}
 	}
 	if path, ok := strings.CutPrefix(to, "gatt:"); ok {
 		c, err := gatt.Dial(ctx, path, gatt.Options{Tap: p.trace(cmd).frames()})
 		if err != nil {
-			return nil, nil, fmt.Errorf("link: %w", err)
+			return way{}, fmt.Errorf("link: %w", err)
 		}
-		return coapsec.UploadBlocks(c, gattBlock), func() { _ = c.Close() }, nil
+		return way{Exchanger: c, block: gattBlock, Close: c.Close}, nil
 	}
-	address, err := netip.ParseAddrPort(strings.TrimPrefix(to, "coap://"))
+	address, err := netip.ParseAddrPort(strings.TrimPrefix(to, coapScheme))
 	if err != nil {
-		return nil, nil, fmt.Errorf("device address %q: give --to coap://ADDRESS:PORT or --to gatt:PATH", to)
+		return way{}, fmt.Errorf("device address %q: give --to coap://ADDRESS:PORT or --to gatt:PATH", to)
 	}
 	conn, err := net.ListenPacket("udp", ":0")
 	if err != nil {
-		return nil, nil, err
+		return way{}, err
 	}
 	endpoint := coapsec.NewEndpoint(conn, nil, coapsec.EndpointOptions{Tap: p.trace(cmd).datagrams()})
 	go func() { _ = endpoint.Serve(context.WithoutCancel(ctx)) }() // ends with Close
-	return coapsec.UploadBlocks(endpoint.To(address), udpBlock), func() { _ = endpoint.Close() }, nil
+	return way{Exchanger: endpoint.To(address), block: udpBlock, Close: endpoint.Close}, nil
 }

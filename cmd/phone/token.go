@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop/client"
+	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/spf13/cobra"
 )
 
@@ -140,11 +141,11 @@ func (p *phone) grant(cmd *cobra.Command, f tokenFlags) (memory, string, error) 
 }
 
 func (p *phone) nonce(ctx context.Context, cmd *cobra.Command) ([]byte, error) {
-	x, end, err := p.reach(ctx, cmd, nil)
+	x, err := p.reach(ctx, cmd, nil)
 	if err != nil {
 		return nil, err
 	}
-	defer end()
+	defer x.Close()
 	return client.Nonce(ctx, x)
 }
 
@@ -181,13 +182,13 @@ func (p *phone) deliverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			x, end, err := p.reach(ctx, cmd, saved.URIs)
+			x, err := p.reach(ctx, cmd, saved.URIs)
 			if err != nil {
 				return err
 			}
-			defer end()
+			defer x.Close()
 			p.trace(cmd).words("phone → device  the token and a nonce")
-			if err := s.Deliver(ctx, x); err != nil {
+			if err := s.Deliver(ctx, coapsec.UploadBlocks(x, x.block)); err != nil {
 				return fmt.Errorf("deliver: %w", err)
 			}
 			p.trace(cmd).words("device → phone  accepted; its nonce and id")
