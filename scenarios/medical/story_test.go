@@ -15,18 +15,10 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "latchkey-bin-")
-	if err == nil {
-		err = stage.Build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	bin = dir
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(stage.WithPrograms(func(dir string) int {
+		bin = dir
+		return m.Run()
+	}))
 }
 
 func newStory(t *testing.T, shape string) *medical.Story {

@@ -23,3 +23,19 @@ func Build(dir string, tags ...string) error {
 	}
 	return nil
 }
+
+// WithPrograms builds the programs into a folder of their own, runs and removes it: what a TestMain needs. It returns
+// run's exit code.
+func WithPrograms(run func(bin string) int) int {
+	dir, err := os.MkdirTemp("", "latchkey-bin-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := Build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return run(dir)
+}
