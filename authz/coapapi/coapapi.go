@@ -141,7 +141,9 @@ func (f *face) register(ctx context.Context, r *coapsec.Request, peer *delivery.
 	if err != nil {
 		return f.tokenError(err)
 	}
-	payload, err := ace.RegisterAnswer{Lifetime: lifetime, Time: now, Epoch: device.Epoch}.Encode()
+	// Rounded up: a lock that is a fraction of a second ahead ends a token early, one that is behind would end it late.
+	answer := ace.RegisterAnswer{Lifetime: lifetime, Time: now.Add(time.Second - 1).Truncate(time.Second), Epoch: device.Epoch}
+	payload, err := answer.Encode()
 	if err != nil {
 		return f.tokenError(err)
 	}

@@ -142,7 +142,6 @@ func secondUse(ctx context.Context, s *Siege) error {
 
 // late waits for the end of a window of seconds.
 func late(ctx context.Context, s *Siege) error {
-	ends := time.Now().Add(window)
 	if err := s.session(ctx, "late", "unlock", "--until", window.String()); err != nil {
 		return err
 	}
@@ -150,7 +149,7 @@ func late(ctx context.Context, s *Siege) error {
 		return fmt.Errorf("within the window: %w", err)
 	}
 	select {
-	case <-time.After(time.Until(ends)):
+	case <-time.After(time.Until(s.until.Add(slack))):
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	window       = 3 * time.Second // of the grant that ends while we watch
-	logTime      = 2 * time.Second // for a log line to appear
-	holdTime     = 5 * time.Second // for a phone to send what is to be held back
+	window       = 3 * time.Second        // of the grant that ends while we watch
+	slack        = 100 * time.Millisecond // the lock's time was right when the server sent it
+	logTime      = 2 * time.Second        // for a log line to appear
+	holdTime     = 5 * time.Second        // for a phone to send what is to be held back
 	ownerName    = "oscar"
 	ownerPass    = "oscar's long password"
 	guestName    = "guest"
@@ -33,6 +34,7 @@ type Siege struct {
 	Address string         // of the lock
 	Air     *stage.Relay   // between the guest's phone and the lock
 	last    string         // id of the last grant
+	until   time.Time      // its end
 }
 
 // New sets the stage on a server that may have other devices and people.
@@ -95,9 +97,12 @@ func (s *Siege) grant(ctx context.Context, words string, flags ...string) error 
 	if err := s.endLast(ctx); err != nil {
 		return err
 	}
-	var answer struct{ Grant string }
+	var answer struct {
+		Grant string
+		Until time.Time
+	}
 	err := s.LatchkeyJSON(ctx, &answer, append(args, flags...)...)
-	s.last = answer.Grant
+	s.last, s.until = answer.Grant, answer.Until
 	return err
 }
 
