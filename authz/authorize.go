@@ -2,17 +2,20 @@ package authz
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz/policy"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
 // AuthorizeRequest is an authorization request (RFC 6749 §4.1.1, RFC 7636 §4.3) as it came.
@@ -54,8 +57,12 @@ func (s *Server) Authorize(ctx context.Context, r AuthorizeRequest) (Authorizati
 		return Authorization{}, s.noRedirect(ctx, r, "this app did not register the address it wants to return to")
 	}
 	a := Authorization{Request: r, Client: client}
-	if err := s.checkAuthorize(ctx, &a); err != nil {
-		s.audit(ctx, AuditEntry{Event: "authorize", Result: "refused", Client: client.ID, Reason: err.Error()})
+	err = s.checkAuthorize(ctx, &a)
+	var refused *ace.Error
+	if errors.As(err, &refused) {
+		s.audit(ctx, AuditEntry{Event: "authorize", Result: "refused", Client: client.ID, Reason: auditReason(err, refused)})
+	}
+	if err != nil {
 		return Authorization{}, err
 	}
 	return a, nil
@@ -76,8 +83,8 @@ func (s *Server) checkAuthorize(ctx context.Context, a *Authorization) error {
 		return &ace.Error{Code: ace.UnsupportedResponseType, Description: "response_type must be code"}
 	case r.CodeChallengeMethod != "S256":
 		return &ace.Error{Code: ace.InvalidRequest, Description: "code_challenge_method must be S256 (RFC 7636)"}
-	case len(r.CodeChallenge) != 43 || !unreserved(r.CodeChallenge):
-		return &ace.Error{Code: ace.InvalidRequest, Description: "code_challenge must be 43 characters of base64url"}
+	case !isDigest(r.CodeChallenge):
+		return &ace.Error{Code: ace.InvalidRequest, Description: "code_challenge must be a SHA-256 in unpadded base64url"}
 	}
 	device, err := s.device(ctx, r.Audience)
 	if err != nil {
@@ -86,6 +93,12 @@ func (s *Server) checkAuthorize(ctx context.Context, a *Authorization) error {
 	a.Device = device
 	a.Asked, err = rightsOf(&device, ace.Scope{Words: r.Scope})
 	return err
+}
+
+// isDigest holds a challenge to its one spelling, so that it is refused here and not after the person has agreed.
+func isDigest(s string) bool {
+	sum, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(sum) == sha256.Size && len(s) == base64.RawURLEncoding.EncodedLen(sha256.Size)
 }
 
 func unreserved(s string) bool {
@@ -98,7 +111,11 @@ func unreserved(s string) bool {
 }
 
 // redirectAllowed compares byte by byte; only the port of a loopback IP address is free (RFC 8252 §7.3, RFC 9700 §2.1).
+// A fragment is never allowed (RFC 6749 §3.1.2): what we append would stand behind it.
 func redirectAllowed(registered []string, uri string) bool {
+	if strings.Contains(uri, "#") {
+		return false
+	}
 	if slices.Contains(registered, uri) {
 		return true
 	}
@@ -112,21 +129,29 @@ func redirectAllowed(registered []string, uri string) bool {
 	})
 }
 
-// withoutLoopbackPort cuts the port out of http://127.0.0.1:PORT/… and http://[::1]:PORT/…, leaving every other byte.
+// withoutLoopbackPort cuts the port out of http://127.0.0.1:PORT/… and http://[::1]:PORT/…, the two spellings of RFC 8252
+// §7.3, leaving every other byte. A port needs no leading zero and is not 0.
 func withoutLoopbackPort(uri string) (string, bool) {
 	rest, ok := strings.CutPrefix(uri, "http://")
 	if !ok {
 		return "", false
 	}
 	host, path := rest, ""
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+	if i := strings.IndexAny(rest, "/?"); i >= 0 {
 		host, path = rest[:i], rest[i:]
 	}
-	if a, err := netip.ParseAddrPort(host); err == nil {
-		return a.Addr().String() + path, a.Addr().IsLoopback() && a.Port() != 0 && !strings.Contains(path, "#")
+	for _, loopback := range []string{"127.0.0.1", "[::1]"} {
+		port, ok := strings.CutPrefix(host, loopback)
+		if ok && (port == "" || isPort(port)) {
+			return loopback + path, true
+		}
 	}
-	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return a.String() + path, err == nil && a.IsLoopback() && !strings.Contains(path, "#")
+	return "", false
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(strings.TrimPrefix(s, ":"), 10, 16)
+	return err == nil && n > 0 && s == ":"+strconv.FormatUint(n, 10)
 }
 
 // Preview says what a person would give by saying yes, for the consent page. A *policy.RefusedError says why nothing.
@@ -135,15 +160,13 @@ func (s *Server) Preview(ctx context.Context, a Authorization, user string) (pol
 }
 
 // Approve records a person's yes and returns the redirect with the code. The refusal of Preview becomes the redirect
-// with the error, so every outcome but a broken store is an address.
+// with the error, so every outcome but a broken store is an address. The code stands for exactly a.Asked; only where that
+// is empty does it stand for what Preview says at this moment.
 func (s *Server) Approve(ctx context.Context, a Authorization, user string) (string, error) {
 	d, err := s.Preview(ctx, a, user)
-	entry := AuditEntry{Event: "authorize", Result: "granted", Client: a.Client.ID, User: user, Device: a.Device.Audience(), Grant: d.Grant}
 	var refused *policy.RefusedError
 	if errors.As(err, &refused) {
-		entry.Result, entry.Reason = "refused", string(refused.Reason)
-		s.audit(ctx, entry)
-		return s.ErrorRedirect(a.Request, refusal(refused)), nil
+		return s.Refuse(ctx, a, user, refused), nil
 	}
 	if err != nil {
 		return "", err
@@ -152,8 +175,14 @@ func (s *Server) Approve(ctx context.Context, a Authorization, user string) (str
 	if err != nil {
 		return "", err
 	}
-	s.audit(ctx, entry)
+	s.audit(ctx, AuditEntry{Event: "authorize", Result: "granted", Client: a.Client.ID, User: user, Device: a.Device.Audience(), Grant: d.Grant})
 	return s.redirect(a.Request, url.Values{"code": {code}}), nil
+}
+
+// Refuse records the refusal of Preview and returns the redirect with the error.
+func (s *Server) Refuse(ctx context.Context, a Authorization, user string, why *policy.RefusedError) string {
+	s.audit(ctx, AuditEntry{Event: "authorize", Result: "refused", Reason: string(why.Reason), Client: a.Client.ID, User: user, Device: a.Device.Audience()})
+	return s.ErrorRedirect(a.Request, refusal(why.Reason))
 }
 
 // Deny records a person's no.
@@ -213,8 +242,38 @@ func (s *Server) device(ctx context.Context, audience string) (Device, error) {
 	return d, err
 }
 
-func refusal(r *policy.RefusedError) *ace.Error {
-	return &ace.Error{Code: ace.InvalidScope, Description: string(r.Reason)}
+// lookup finds a device by its audience or by its name.
+func (s *Server) lookup(ctx context.Context, audience string) (Device, error) {
+	if id, err := provision.ParseAudience(audience); err == nil {
+		d, err := s.store.Device(ctx, id)
+		if !errors.Is(err, ErrNotFound) {
+			return d, err
+		}
+	}
+	return s.store.DeviceByName(ctx, audience)
+}
+
+// decide gathers what policy.Decide needs.
+func (s *Server) decide(ctx context.Context, d *Device, c *Client, subject Subject, asked aif.Rights) (policy.Decision, error) {
+	now := s.now()
+	grants, err := s.store.GrantsOf(ctx, subject, d.ID, now)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	in := policy.Request{
+		Now: now, Owner: subject.User != "" && subject.User == d.Owner, Available: d.Rights(), Reserved: reserved(d),
+		Asked: asked, Ceiling: ceilingOf(d, c), HasCeiling: c.Ceiling != nil,
+	}
+	for _, g := range grants {
+		in.Grants = append(in.Grants, policy.Grant{
+			ID: g.ID, Rights: g.Rights, Spent: g.Spent, From: g.From, Until: g.Until, Once: g.Once, Revoked: !g.RevokedAt.IsZero(),
+		})
+	}
+	return policy.Decide(in)
+}
+
+func refusal(r policy.Reason) *ace.Error {
+	return &ace.Error{Code: ace.InvalidScope, Description: string(r)}
 }
 
 // Now is the server's clock, for faces that show time.

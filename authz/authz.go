@@ -204,9 +204,12 @@ func secretMethod(m AuthMethod) bool {
 }
 
 // audit writes an entry that no transaction carries. An entry that cannot be written is logged: a refusal stands
-// whether or not it is on record, and what is granted is recorded by the transaction that grants it.
+// whether or not it is on record, and what is granted is recorded by the transaction that grants it. A caller who hangs
+// up does not keep the entry from being written.
 func (s *Server) audit(ctx context.Context, e AuditEntry) {
 	e.At = s.now()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), AuditTime)
+	defer cancel()
 	if err := s.store.Record(ctx, e); err != nil {
 		s.log.Error("audit entry lost", "event", e.Event, "result", e.Result, "reason", e.Reason, "err", err)
 	}

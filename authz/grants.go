@@ -5,6 +5,7 @@ import (
 	"crypto/ecdh"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ func rightsOf(d *Device, scope ace.Scope) (aif.Rights, error) {
 		return scope.Rights, nil
 	}
 	r, unknown := d.ParseRights(strings.Fields(scope.Words))
-	if unknown != "" {
+	if unknown != "" || scope.Words != "" && r.Empty() { // words without a meaning must not turn into "all"
 		return nil, &ace.Error{Code: ace.InvalidScope, Description: "the device has no such action"}
 	}
 	return r, nil
@@ -102,7 +103,11 @@ func scopeFor(d *Device, granted aif.Rights, asked ace.Scope) ace.Scope {
 		}
 		return ace.Scope{Rights: granted}
 	}
-	return ace.Scope{Words: strings.Join(d.Names(granted), " ")}
+	words := strings.Join(d.Names(granted), " ")
+	if len(words) > maxScopeWords {
+		return ace.Scope{Rights: granted}
+	}
+	return ace.Scope{Words: words}
 }
 
 // Give stores an owner's permission after checking that it is the owner's to give.
@@ -124,7 +129,7 @@ func (s *Server) Give(ctx context.Context, g Grant) (Grant, error) {
 	case !g.Until.IsZero() && !g.Until.After(g.From):
 		return Grant{}, errors.New("the grant would end before it begins: give a later --until")
 	}
-	if _, err := s.rand.Read(g.ID[:]); err != nil {
+	if _, err := io.ReadFull(s.rand, g.ID[:]); err != nil {
 		return Grant{}, fmt.Errorf("grant id: %w", err)
 	}
 	g.CreatedAt = now
@@ -148,22 +153,29 @@ type Revocation struct {
 // the device's own answer. An error means that not even minting has been stopped.
 func (s *Server) Revoke(ctx context.Context, id pop.GrantID) (Revocation, error) {
 	now := s.now()
+	g, err := s.store.Grant(ctx, id)
+	if err != nil {
+		return Revocation{}, fmt.Errorf("revoke: %w", err)
+	}
+	d, err := s.store.Device(ctx, g.Device)
+	if err != nil {
+		return Revocation{}, fmt.Errorf("revoke: %w", err)
+	}
 	out, err := s.store.Revoke(ctx, id, now)
 	if err != nil {
 		return Revocation{}, fmt.Errorf("revoke: %w", err)
 	}
-	r := Revocation{}
-	if r.Grant, err = s.store.Grant(ctx, id); err != nil {
-		return Revocation{}, err
+	if g.RevokedAt.IsZero() {
+		g.RevokedAt = now
 	}
-	if r.Device, err = s.store.Device(ctx, r.Grant.Device); err != nil {
-		return Revocation{}, err
-	}
+	r := Revocation{Grant: g, Device: d}
 	r.EndsBy = lastEnd(&r.Device, out)
 	s.audit(ctx, AuditEntry{Event: "grant.revoke", Result: "granted", User: r.Grant.Owner, Device: r.Device.Audience(), Grant: id})
 	r.Confirmed, r.Cause = s.tell(ctx, &r.Device, out)
 	if r.Confirmed {
-		return r, s.store.Confirm(ctx, id, s.now())
+		if err := s.store.Confirm(ctx, id, s.now()); err != nil {
+			r.Confirmed, r.Cause = false, fmt.Errorf("the device confirmed, but that could not be stored: %w", err)
+		}
 	}
 	return r, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/authz/policy"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/cose"
@@ -77,6 +78,9 @@ func (r *request) takeKey() error {
 // checkDevice refuses what the device could not judge (D16), before a code is spent on it.
 func (s *Server) checkDevice(_ context.Context, r *request) error {
 	d := &r.device
+	if d.Delivery != DeliveryPush && d.Delivery != DeliveryEmbed {
+		return &ace.Error{Code: ace.InvalidRequest, Description: "this server makes no tokens for devices of delivery " + string(d.Delivery)}
+	}
 	if d.Profile != pop.ProfileCoAPOSCORE || r.Profile != nil && r.Profile.Named && r.Profile.Profile != d.Profile {
 		return &ace.Error{Code: ace.IncompatibleProfiles, Description: "this device speaks " + d.Profile.String()}
 	}
@@ -101,6 +105,9 @@ func (d *Device) exi() time.Duration {
 // issue makes the token. It runs inside the minting transaction.
 func (s *Server) issue(r *request, m Minting, now time.Time) (minted, error) {
 	claims, expiresIn := s.claims(r, m, now)
+	if expiresIn < time.Second {
+		return minted{}, refusal(policy.ReasonEnded) // within the grant's last second there is no token to make
+	}
 	seal, ok := shapes[r.device.Shape]
 	if !ok {
 		return minted{}, fmt.Errorf("device %s: unknown token shape %v", r.device.Audience(), r.device.Shape)

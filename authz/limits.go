@@ -11,12 +11,14 @@ const (
 	DefaultEXI    = 8 * time.Hour    // exi of a device whose record names none: a working day
 	MaxEXI        = 366 * 24 * time.Hour
 	UploadTime    = 5 * time.Second // D18: the phone waits for the lock no longer than this
+	AuditTime     = 5 * time.Second // for one entry whose request may have gone; the store answers in milliseconds
 	ReplayGrace   = time.Minute     // D20: a second redemption within it may be a retransmission
 	UploadsGrant  = 6               // D18: uploads per grant and hour
 	UploadsDevice = 60              // D18: uploads per device and hour
 
-	materialIDSize = 8  // bytes; D7 allows 1–8, and it must be unique among all our materials (RFC 9203 §3.2)
-	secretSize     = 16 // bytes of a possession key made here
-	minSecretBytes = 32 // bytes of randomness in a client secret
-	maxName        = 64 // bytes of a client id, user or device name
+	materialIDSize = 8    // bytes; D7 allows 1–8, and it must be unique among all our materials (RFC 9203 §3.2)
+	secretSize     = 16   // bytes of a possession key made here
+	minSecretBytes = 32   // bytes of randomness in a client secret
+	maxName        = 64   // bytes of a client id, user or device name
+	maxScopeWords  = 1024 // bytes of scope that pop/ace writes; longer rights are answered as AIF
 )

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -11,9 +12,9 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz/policy"
+	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
-	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/gatt"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
@@ -60,7 +61,9 @@ func (s *Server) Token(ctx context.Context, caller Caller, in *ace.TokenRequest)
 }
 
 func (s *Server) token(ctx context.Context, r *request) (*ace.TokenResponse, error) {
-	steps := []func(context.Context, *request) error{s.checkClient, s.findGrant, s.findDevice, s.checkKey, s.decideRights, s.checkDevice}
+	steps := []func(context.Context, *request) error{
+		s.checkClient, s.findGrant, s.findDevice, s.checkKey, s.checkUnspent, s.decideRights, s.checkDevice,
+	}
 	for _, step := range steps {
 		if err := step(ctx, r); err != nil {
 			return nil, err
@@ -88,7 +91,7 @@ func auditReason(err error, refused *ace.Error) string {
 	if errors.As(err, &known) {
 		return known.reason
 	}
-	return refused.Description
+	return cmp.Or(refused.Description, refused.Code.String())
 }
 
 func (r *request) entry(result string) AuditEntry {
@@ -122,6 +125,9 @@ func badCode(reason string) error {
 func (s *Server) findGrant(ctx context.Context, r *request) error {
 	if r.GrantType != AuthorizationCode {
 		return nil
+	}
+	if r.Code == "" {
+		return &ace.Error{Code: ace.InvalidRequest, Description: "code is missing"}
 	}
 	code, err := s.store.Code(ctx, HashSecret(r.Code))
 	if errors.Is(err, ErrNotFound) {
@@ -164,15 +170,20 @@ func (s *Server) findDevice(ctx context.Context, r *request) (err error) {
 	return nil
 }
 
-// lookup finds a device by its audience or by its name.
-func (s *Server) lookup(ctx context.Context, audience string) (Device, error) {
-	if id, err := provision.ParseAudience(audience); err == nil {
-		d, err := s.store.Device(ctx, id)
-		if !errors.Is(err, ErrNotFound) {
-			return d, err
-		}
+// checkUnspent knows a replay by its being right in everything that binds the code (D20). Here it only gets its answer
+// and its reason; whether a code is unspent, Mint decides.
+func (s *Server) checkUnspent(_ context.Context, r *request) error {
+	if !checks.Code || r.code.ConsumedAt.IsZero() {
+		return nil
 	}
-	return s.store.DeviceByName(ctx, audience)
+	return spentCode(r.code.ConsumedAt, s.now())
+}
+
+func spentCode(at, now time.Time) error {
+	if now.Sub(at) > ReplayGrace {
+		return badCode("late replay of a redeemed code")
+	}
+	return badCode("code was redeemed before")
 }
 
 // decideRights asks the policy anew, whatever was decided when the code was made: a grant may have ended since.
@@ -187,35 +198,31 @@ func (s *Server) decideRights(ctx context.Context, r *request) error {
 		if len(asked) == 0 {
 			asked = r.code.Rights
 		}
-		if !asked.Subset(r.code.Rights) {
-			return &ace.Error{Code: ace.InvalidScope, Description: string(policy.ReasonMore)}
+		if asked.Empty() || !asked.Subset(r.code.Rights) {
+			return refusal(policy.ReasonMore)
 		}
 	}
 	r.decision, err = s.decide(ctx, &r.device, &r.caller.Client, subject, asked)
 	var refused *policy.RefusedError
 	if errors.As(err, &refused) {
-		return refusal(refused)
+		return s.explain(ctx, &r.code, refused.Reason)
 	}
 	return err
 }
 
-// decide gathers what policy.Decide needs.
-func (s *Server) decide(ctx context.Context, d *Device, c *Client, subject Subject, asked aif.Rights) (policy.Decision, error) {
-	now := s.now()
-	grants, err := s.store.GrantsOf(ctx, subject, d.ID, now)
-	if err != nil {
-		return policy.Decision{}, err
+// explain tells a grant that has ended since the code was made from one that never was: the store lists live ones alone.
+func (s *Server) explain(ctx context.Context, code *CodeGrant, reason policy.Reason) error {
+	if reason == policy.ReasonNoGrant && code.Grant != (pop.GrantID{}) {
+		g, err := s.store.Grant(ctx, code.Grant)
+		if err != nil {
+			return err
+		}
+		reason = policy.ReasonEnded
+		if !g.RevokedAt.IsZero() {
+			reason = policy.ReasonRevoked
+		}
 	}
-	in := policy.Request{
-		Now: now, Owner: subject.User != "" && subject.User == d.Owner, Available: d.Rights(), Reserved: reserved(d),
-		Asked: asked, Ceiling: ceilingOf(d, c), HasCeiling: c.Ceiling != nil,
-	}
-	for _, g := range grants {
-		in.Grants = append(in.Grants, policy.Grant{
-			ID: g.ID, Rights: g.Rights, Spent: g.Spent, From: g.From, Until: g.Until, Once: g.Once, Revoked: !g.RevokedAt.IsZero(),
-		})
-	}
-	return policy.Decide(in)
+	return refusal(reason)
 }
 
 // mint consumes and issues in one transaction.
@@ -234,7 +241,7 @@ func (s *Server) mint(ctx context.Context, r *request) (minted, error) {
 		token, err = s.issue(r, m, spec.Now)
 		return token.record, err
 	})
-	return token, mintError(err)
+	return token, mintError(err, r.GrantType, spec.Now)
 }
 
 func (r *request) judgement(m Minting) Judgement {
@@ -245,15 +252,15 @@ func (r *request) judgement(m Minting) Judgement {
 }
 
 // mintError says in protocol words why the transaction found nothing to give.
-func mintError(err error) error {
+func mintError(err error, grantType string, now time.Time) error {
 	var spent *CodeSpentError
 	switch {
 	case errors.As(err, &spent):
-		return badCode("code was redeemed before")
-	case errors.Is(err, ErrNotFound):
+		return spentCode(spent.ConsumedAt, now)
+	case errors.Is(err, ErrNotFound) && grantType == AuthorizationCode:
 		return badCode("expired code")
 	case errors.Is(err, ErrGrantEnded):
-		return &ace.Error{Code: ace.InvalidScope, Description: string(policy.ReasonRevoked)}
+		return refusal(policy.ReasonEnded)
 	case errors.Is(err, ErrKeySeen):
 		return &ace.Error{Code: ace.InvalidRequest, Description: "req_cnf: this key was used before; make a new one"}
 	}
@@ -271,11 +278,13 @@ func (s *Server) answer(ctx context.Context, r *request, token minted) (*ace.Tok
 	}
 	response.Scope = scopeFor(&r.device, r.decision.Rights, r.Scope)
 	uploaded := ace.UploadFailed
-	if s.mayUpload(r, token.record.IssuedAt) {
+	if payload := s.uploadFor(r, token); payload != nil {
 		response.TokenUpload = &uploaded
-		if from, err := s.upload(ctx, r, token); err != nil {
+		if from, err := s.upload(ctx, &r.device, payload); err != nil {
 			s.log.Warn("upload", "device", r.device.Audience(), "err", err)
-			s.audit(ctx, AuditEntry{Event: "upload", Result: "refused", Reason: "the device did not confirm", Device: r.device.Audience(), Client: r.caller.Client.ID, Grant: r.decision.Grant})
+			entry := r.entry("refused")
+			entry.Event, entry.Reason = "upload", "the device did not confirm"
+			s.audit(ctx, entry)
 		} else {
 			uploaded, response.FromRS = ace.UploadDone, from
 		}
@@ -288,28 +297,40 @@ func (s *Server) answer(ctx context.Context, r *request, token minted) (*ace.Tok
 	return response, nil
 }
 
-// mayUpload: the client asked, the device takes uploads, and the limits of D18 allow one more.
-func (s *Server) mayUpload(r *request, now time.Time) bool {
-	return r.TokenUpload != nil && r.ToRS != nil && s.deliver != nil && r.device.Delivery == DeliveryPush &&
-		s.uploads.take(r.device.ID, r.decision.Grant, now)
+// uploadFor is the payload to upload; nil where no upload is to be tried, which the client must be able to tell from one
+// that failed (workflow draft §3.1): it did not ask, its to_rs cannot be read, the device takes none or is not there, or
+// the limits of D18 are reached.
+func (s *Server) uploadFor(r *request, token minted) []byte {
+	if r.TokenUpload == nil || r.ToRS == nil || s.deliver == nil || r.device.Delivery != DeliveryPush || !s.online(&r.device) {
+		return nil
+	}
+	payload, err := ace.UploadPayload(r.ToRS, token.bytes)
+	if err != nil || !s.uploads.take(r.device.ID, r.decision.Grant, token.record.IssuedAt) {
+		return nil
+	}
+	return payload
 }
 
-func (s *Server) upload(ctx context.Context, r *request, token minted) ([]byte, error) {
-	payload, err := ace.UploadPayload(r.ToRS, token.bytes)
+// upload returns the device's answer. One that the client could not use is a failure: it would be left without the token.
+func (s *Server) upload(ctx context.Context, d *Device, payload []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, UploadTime)
+	defer cancel()
+	from, err := s.deliver.Upload(ctx, *d, payload)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, UploadTime)
-	defer cancel()
-	return s.deliver.Upload(ctx, r.device, payload)
+	_, err = ace.ParseAuthzInfoAnswer(from)
+	return from, err
 }
+
+func (s *Server) online(d *Device) bool { return d.Registration.ExpiresAt.After(s.now()) }
 
 // whereabouts are hints in order of preference (D13), never trust.
 func (s *Server) whereabouts(d *Device) []string {
 	switch {
 	case d.Delivery == DeliveryEmbed:
 		return []string{"coap+gatt:" + gatt.ServiceUUID}
-	case d.Registration.ExpiresAt.After(s.now()):
+	case s.online(d):
 		return d.Registration.LocalURIs
 	}
 	return nil

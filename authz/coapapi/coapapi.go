@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
-	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/delivery"
@@ -16,14 +14,6 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
-)
-
-// Bounds of a registration's lifetime: a NAT binding lasts a minute or two, a battery lock calls once a day.
-const (
-	minLifetime = 5 * time.Second
-	maxLifetime = 24 * time.Hour
-
-	maxPayload = 4096 // bytes of an assembled request; the longest honest one has under 1 KiB
 )
 
 type face struct {
@@ -51,29 +41,52 @@ func (f *face) plain(_ context.Context, r *coapsec.Request) message.Message {
 	return coapsec.Content(codes.Content, ace.FormatLinks, []byte(`</token>;ct=19`))
 }
 
+// formats are what the protected resources take and give.
+var formats = map[string]message.MediaType{ace.PathToken: ace.FormatACE, ace.PathRegister: ace.FormatCBOR}
+
 // protected serves peers that have shown their key.
 func (f *face) protected(ctx context.Context, r *coapsec.Request) message.Message {
-	path, ok := r.Path()
+	path, _ := r.Path() // an unusable one is "", which is none of ours
+	format, exists := formats[path]
 	peer, known := r.Peer.Association.(*delivery.Peer)
 	switch {
-	case !ok || path != "/token" && path != "/register":
+	case !exists:
 		return message.Message{Code: codes.NotFound}
 	case r.Code != codes.POST:
 		return message.Message{Code: codes.MethodNotAllowed}
-	case !known || peer.IsDevice() != (path == "/register"):
+	case !known || peer.IsDevice() != (path == ace.PathRegister):
 		return message.Message{Code: codes.Forbidden}
-	case path == "/register":
+	}
+	if code := refuseOptions(r.Options, format); code != codes.Empty {
+		return message.Message{Code: code}
+	}
+	if path == ace.PathRegister {
 		return f.register(ctx, r, peer)
 	}
 	return f.token(ctx, r, peer)
 }
 
+// refuseOptions is the code for a request with options that this face would not heed (RFC 7252 §5.4.1): conditions, which
+// Security lets pass for handlers that know them, and another format than the one this face speaks.
+func refuseOptions(options message.Options, format message.MediaType) codes.Code {
+	for i, o := range options {
+		repeated := i > 0 && options[i-1].ID == o.ID
+		if o.ID == message.IfMatch || o.ID == message.IfNoneMatch || o.ID == message.Accept && repeated {
+			return codes.BadOption
+		}
+	}
+	if accept, err := options.Accept(); err == nil && accept != format {
+		return codes.NotAcceptable
+	}
+	if got, err := options.ContentFormat(); err != nil || got != format {
+		return codes.UnsupportedMediaType
+	}
+	return codes.Empty
+}
+
 // token answers a client whose security context is its authentication.
 func (f *face) token(ctx context.Context, r *coapsec.Request, peer *delivery.Peer) message.Message {
-	if format, err := r.Options.ContentFormat(); err != nil || format != ace.FormatACE {
-		return message.Message{Code: codes.UnsupportedMediaType}
-	}
-	in, err := ace.ParseTokenRequestCBOR(r.Payload)
+	in, err := parseToken(r)
 	if err != nil {
 		return f.tokenError(err)
 	}
@@ -95,12 +108,24 @@ func (f *face) token(ctx context.Context, r *coapsec.Request, peer *delivery.Pee
 	return coapsec.Content(codes.Created, ace.FormatACE, payload)
 }
 
+// parseToken reads the payload. Parameters in the address are refused (RFC 9200 §5.8), and so is a second proof of who
+// speaks (RFC 6749 §2.3).
+func parseToken(r *coapsec.Request) (*ace.TokenRequest, error) {
+	if r.Options.HasOption(message.URIQuery) {
+		return nil, &ace.Error{Code: ace.InvalidRequest, Description: "parameters belong in the payload, not in the address"}
+	}
+	in, err := ace.ParseTokenRequestCBOR(r.Payload)
+	if err == nil && in.ClientSecret != "" {
+		err = &ace.Error{Code: ace.InvalidRequest, Description: "client credentials in two places"}
+	}
+	return in, err
+}
+
 // tokenError is the one place where errors become bytes on this face (RFC 9200 §5.8.3).
 func (f *face) tokenError(err error) message.Message {
 	var wire *ace.Error
 	if !errors.As(err, &wire) {
-		f.log.Error("token", "err", err)
-		return message.Message{Code: codes.InternalServerError}
+		return f.fault("token", err)
 	}
 	code := codes.BadRequest
 	if wire.Code == ace.InvalidClient {
@@ -108,45 +133,7 @@ func (f *face) tokenError(err error) message.Message {
 	}
 	payload, err := wire.CBOR()
 	if err != nil {
-		f.log.Error("token error", "err", err)
-		return message.Message{Code: codes.InternalServerError}
+		return f.fault("token error", err)
 	}
 	return coapsec.Content(code, ace.FormatACE, payload)
-}
-
-// register notes where a device is. A new address counts only once the device has answered from it (D5).
-func (f *face) register(ctx context.Context, r *coapsec.Request, peer *delivery.Peer) message.Message {
-	if format, err := r.Options.ContentFormat(); err != nil || format != ace.FormatCBOR {
-		return message.Message{Code: codes.UnsupportedMediaType}
-	}
-	in, err := ace.ParseRegister(r.Payload)
-	if err != nil {
-		return message.Message{Code: codes.BadRequest}
-	}
-	device, err := f.server.Store().Device(ctx, peer.Device)
-	if err != nil {
-		return f.tokenError(err)
-	}
-	if !r.Peer.Fresh && r.Peer.Address != device.Registration.Address {
-		return r.Peer.Security.Challenge(r.Peer)
-	}
-	if _, err := netip.ParseAddrPort(r.Peer.Address); err != nil {
-		return message.Message{Code: codes.BadRequest}
-	}
-	now := f.server.Now()
-	lifetime := min(max(in.Lifetime, minLifetime), maxLifetime)
-	err = f.server.Store().Register(ctx, device.ID, authz.Registration{
-		Address: r.Peer.Address, LocalURIs: in.LocalURIs, SeenAt: now, ExpiresAt: now.Add(lifetime),
-	})
-	if err != nil {
-		return f.tokenError(err)
-	}
-	// Rounded up: a lock that is a fraction of a second ahead ends a token early, one that is behind would end it late.
-	answer := ace.RegisterAnswer{Lifetime: lifetime, Time: now.Add(time.Second - 1).Truncate(time.Second), Epoch: device.Epoch}
-	payload, err := answer.Encode()
-	if err != nil {
-		return f.tokenError(err)
-	}
-	go f.engine.Collect(context.WithoutCancel(ctx), device.ID)
-	return coapsec.Content(codes.Changed, ace.FormatCBOR, payload)
 }

@@ -58,7 +58,8 @@ type Person struct {
 	session string
 }
 
-// Consent is what the question page shows. Request comes back with the answer, unchanged, and is checked anew.
+// Consent is what the question page shows. Request and Rights come back with the answer, unchanged: the request is
+// checked anew, and yes means these rights, whatever the person may have got in the meantime.
 type Consent struct {
 	App     string
 	Device  string
@@ -66,6 +67,7 @@ type Consent struct {
 	Until   time.Time
 	Once    bool
 	Request string
+	Rights  string // all of Actions as the protocol writes them
 	Return  string // origin or scheme the browser will be sent to
 }
 
@@ -86,16 +88,19 @@ func (c *Console) Person(r *http.Request) (Person, bool) {
 }
 
 // SignIn checks name and password and starts a session. It reports whether they were right; wrong name and wrong
-// password look and last the same.
+// password look and last the same. What was typed as a name is noted only if a person has it: it may be a password.
 func (c *Console) SignIn(w http.ResponseWriter, r *http.Request, name, password string) (bool, error) {
-	ok, err := c.check(r.Context(), name, password)
-	entry := authz.AuditEntry{At: c.server.Now(), Event: "login", Result: "granted", User: clip(name)}
-	if err != nil || !ok {
-		entry.Result, entry.Reason = "refused", "wrong name or password"
-		if aerr := c.server.Store().Record(r.Context(), entry); aerr != nil {
-			c.log.Error("audit entry lost", "err", aerr)
-		}
+	known, ok, err := c.check(r.Context(), name, password)
+	if err != nil {
 		return false, err
+	}
+	entry := authz.AuditEntry{At: c.server.Now(), Event: "login", Result: "granted"}
+	if known {
+		entry.User = name
+	}
+	if !ok {
+		entry.Result, entry.Reason = "refused", "wrong name or password"
+		return false, c.record(r.Context(), entry)
 	}
 	value, hash, err := authz.Secret(rand.Reader)
 	if err != nil {
@@ -109,17 +114,24 @@ func (c *Console) SignIn(w http.ResponseWriter, r *http.Request, name, password 
 		Name: cookieName, Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		MaxAge: int(authz.LoginLife / time.Second),
 	})
-	return true, c.server.Store().Record(r.Context(), entry)
+	return true, c.record(r.Context(), entry)
 }
 
-func (c *Console) check(ctx context.Context, name, password string) (ok bool, err error) {
+// record also writes for a browser that has hung up: guesses must be seen.
+func (c *Console) record(ctx context.Context, e authz.AuditEntry) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), authz.AuditTime)
+	defer cancel()
+	return c.server.Store().Record(ctx, e)
+}
+
+func (c *Console) check(ctx context.Context, name, password string) (known, ok bool, err error) {
 	if len(name) > maxName || len(password) > MaxPassword {
-		return false, nil
+		return false, false, nil
 	}
 	user, err := c.server.Store().User(ctx, name)
-	known := err == nil
+	known = err == nil
 	if err != nil && !errors.Is(err, authz.ErrNotFound) {
-		return false, err
+		return false, false, err
 	}
 	stored := user.PasswordHash
 	if !known {
@@ -127,42 +139,40 @@ func (c *Console) check(ctx context.Context, name, password string) (ok bool, er
 	}
 	var herr error
 	if err := c.hashing.run(ctx, func() { ok, herr = checkPassword(stored, password) }); err != nil {
-		return false, err
+		return false, false, err
 	}
-	return ok && known, herr
+	return known, ok && known, herr
 }
 
 const maxName = 64
 
-func clip(s string) string {
-	if len(s) > maxName {
-		return s[:maxName] + "…"
-	}
-	return s
-}
-
-// Seal binds the answer of a question page to this session and to this very request, against forged posts.
-func (p Person) Seal(request string) string {
+// Seal binds the answer of a question page to this session, this very request and the rights that were shown, against
+// forged posts. Neither a request nor rights can hold the byte between them.
+func (p Person) Seal(request, rights string) string {
 	m := hmac.New(sha256.New, []byte(p.session))
-	m.Write([]byte("consent\x00" + request))
+	m.Write([]byte("consent\x00" + rights + "\x00" + request))
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
 
-// Sealed reports whether seal was made for this session and request.
-func (p Person) Sealed(request, seal string) bool {
-	return hmac.Equal([]byte(p.Seal(request)), []byte(seal))
+// Sealed reports whether seal was made for this session, request and rights.
+func (p Person) Sealed(request, rights, seal string) bool {
+	return hmac.Equal([]byte(p.Seal(request, rights)), []byte(seal))
 }
 
-// ShowSignIn asks for name and password; again says that the last try was wrong.
-func (c *Console) ShowSignIn(w http.ResponseWriter, request string, again bool) {
+// SignInPage is what the sign-in page carries.
+type SignInPage struct {
+	Request string
+	Return  string // origin or scheme the browser may be sent to right after: some browsers ask the form's page for leave
+	Again   bool   // the last try was wrong
+}
+
+// ShowSignIn asks for name and password.
+func (c *Console) ShowSignIn(w http.ResponseWriter, q SignInPage) {
 	status := http.StatusOK
-	if again {
+	if q.Again {
 		status = http.StatusUnauthorized
 	}
-	c.show(w, status, "signin.html", "'self'", struct {
-		Request string
-		Again   bool
-	}{request, again})
+	c.show(w, status, "signin.html", "'self' "+q.Return, q)
 }
 
 // ShowConsent asks the person.
@@ -171,7 +181,7 @@ func (c *Console) ShowConsent(w http.ResponseWriter, p Person, q Consent) {
 		Consent
 		Person string
 		Seal   string
-	}{q, p.Name, p.Seal(q.Request)})
+	}{q, p.Name, p.Seal(q.Request, q.Rights)})
 }
 
 // ShowError says what went wrong and what to do.

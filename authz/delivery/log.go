@@ -2,8 +2,8 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/pop"
@@ -15,10 +15,7 @@ import (
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
-const (
-	collectTime  = 30 * time.Second // for one round of log pages
-	collectPages = 32               // pages of one round; the device keeps 512 entries
-)
+var errStuckLog = errors.New("the log does not go on after the entry asked for")
 
 // Collect asks a device for its access log and notes on the grants what was used up (D14). A second call for the same
 // device while one runs does nothing. Entries seen before are harmless: noting is idempotent.
@@ -65,9 +62,12 @@ func (e *Engine) collect(ctx context.Context, id provision.DeviceID) error {
 			if err := e.note(ctx, &d, entry); err != nil {
 				return err
 			}
-			after = max(after, entry.N)
 		}
-		e.setCursor(id, after)
+		last := entries[len(entries)-1].N
+		if last <= after {
+			return errStuckLog
+		}
+		e.setCursor(id, last)
 	}
 	return nil
 }
@@ -82,17 +82,31 @@ func (e *Engine) page(ctx context.Context, d *authz.Device, after uint64) ([]new
 	return news.ParseEntries(response.Payload)
 }
 
-// note marks the used action of a once-grant.
+// note marks the used action of a once-grant. A device speaks for the grants on itself alone: what it says of others is
+// ignored, like what was never a grant.
 func (e *Engine) note(ctx context.Context, d *authz.Device, entry news.Entry) error {
-	if entry.Result != news.ResultDone && entry.Result != news.ResultUnknown || entry.Grant == (pop.GrantID{}) || entry.Action >= uint64(len(d.Actions)) {
+	used, ok := usedAction(d, entry)
+	if !ok {
 		return nil
 	}
-	action := d.Actions[entry.Action]
 	grant, err := e.store.Grant(ctx, entry.Grant)
-	if err != nil || !grant.Once || !action.Methods.ChangesState() {
-		return nil //nolint:nilerr // a grant we do not know has nothing to be marked
+	if errors.Is(err, authz.ErrNotFound) {
+		return nil
 	}
-	return e.store.Spend(ctx, grant.ID, aif.Entry{Path: action.Path, Methods: action.Methods.Changing()})
+	if err != nil || !grant.Once || grant.Device != d.ID {
+		return err
+	}
+	return e.store.Spend(ctx, grant.ID, used)
+}
+
+// usedAction is what an entry says to have been changed, or that it may have been (D14).
+func usedAction(d *authz.Device, entry news.Entry) (aif.Entry, bool) {
+	happened := entry.Result == news.ResultDone || entry.Result == news.ResultUnknown
+	if !happened || entry.Grant == (pop.GrantID{}) || entry.Action >= uint64(len(d.Actions)) {
+		return aif.Entry{}, false
+	}
+	action := d.Actions[entry.Action]
+	return aif.Entry{Path: action.Path, Methods: action.Methods.Changing()}, action.Methods.ChangesState()
 }
 
 func (e *Engine) cursor(id provision.DeviceID) uint64 {

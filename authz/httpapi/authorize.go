@@ -9,6 +9,7 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/authz/policy"
 	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/aif"
 )
 
 // authorize answers the browser that an app sent (RFC 6749 §4.1.1): sign in, then ask.
@@ -19,13 +20,14 @@ func (f *face) authorize(w http.ResponseWriter, r *http.Request) {
 	}
 	person, ok := f.console.Person(r)
 	if !ok {
-		f.console.ShowSignIn(w, r.URL.RawQuery, false)
+		f.console.ShowSignIn(w, console.SignInPage{Request: r.URL.RawQuery, Return: formTarget(a.Request.RedirectURI)})
 		return
 	}
 	d, err := f.server.Preview(r.Context(), a, person.Name)
 	var refused *policy.RefusedError
 	if errors.As(err, &refused) {
-		f.approve(w, r, a, person) // records the refusal and takes it to the app
+		// Not by Approve, which decides anew: a grant that begins just now would give a code nobody was asked about.
+		leave(w, r, f.server.Refuse(r.Context(), a, person.Name, refused))
 		return
 	}
 	if err != nil {
@@ -34,23 +36,19 @@ func (f *face) authorize(w http.ResponseWriter, r *http.Request) {
 	}
 	f.console.ShowConsent(w, person, console.Consent{
 		App: a.Client.ID, Device: a.Device.Name, Actions: a.Device.Names(d.Rights), Until: d.Until,
-		Once: len(d.Once) > 0, Request: r.URL.RawQuery, Return: formTarget(a.Request.RedirectURI),
+		Once: len(d.Once) > 0, Request: r.URL.RawQuery, Rights: d.Rights.String(), Return: formTarget(a.Request.RedirectURI),
 	})
 }
 
-// answer takes a person's yes or no to the very request that was shown.
+// answer takes a person's yes or no to the very request and rights that were shown.
 func (f *face) answer(w http.ResponseWriter, r *http.Request) {
 	form, ok := f.form(w, r)
 	if !ok {
 		return
 	}
-	request := form.Get("request")
-	person, ok := f.console.Person(r)
-	if !ok {
-		f.console.ShowSignIn(w, request, false)
-		return
-	}
-	if !person.Sealed(request, form.Get("seal")) {
+	request, rights := form.Get("request"), form.Get("rights")
+	person, signedIn := f.console.Person(r)
+	if signedIn && !person.Sealed(request, rights, form.Get("seal")) {
 		f.console.ShowError(w, http.StatusForbidden, "This answer does not belong to a question we asked you.", "Go back to the app and start again.")
 		return
 	}
@@ -58,19 +56,37 @@ func (f *face) answer(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if form.Get("answer") != "yes" {
-		http.Redirect(w, r, f.server.Deny(r.Context(), a, person.Name), http.StatusSeeOther)
+	if !signedIn {
+		f.console.ShowSignIn(w, console.SignInPage{Request: request, Return: formTarget(a.Request.RedirectURI)})
 		return
 	}
-	f.approve(w, r, a, person)
+	if form.Get("answer") != "yes" {
+		leave(w, r, f.server.Deny(r.Context(), a, person.Name))
+		return
+	}
+	f.approve(w, r, a, person.Name, rights)
 }
 
-func (f *face) approve(w http.ResponseWriter, r *http.Request, a authz.Authorization, person console.Person) {
-	to, err := f.server.Approve(r.Context(), a, person.Name)
+// approve gives a code for the rights that the person saw.
+func (f *face) approve(w http.ResponseWriter, r *http.Request, a authz.Authorization, person, rights string) {
+	var err error
+	if a.Asked, err = aif.ParseText(rights); err != nil {
+		f.broken(w, err) // they are sealed, so we wrote them
+		return
+	}
+	to, err := f.server.Approve(r.Context(), a, person)
 	if err != nil {
 		f.broken(w, err)
 		return
 	}
+	leave(w, r, to)
+}
+
+// leave sends the browser on. The address may hold a code, so it is kept out of caches and of the next page's Referer
+// (RFC 9700 §4.2.4).
+func leave(w http.ResponseWriter, r *http.Request, to string) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
@@ -81,7 +97,8 @@ func (f *face) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	request := form.Get("request")
-	if _, ok := f.check(w, r, request); !ok {
+	a, ok := f.check(w, r, request)
+	if !ok {
 		return
 	}
 	ok, err := f.console.SignIn(w, r, form.Get("user"), form.Get("password"))
@@ -90,11 +107,11 @@ func (f *face) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !ok {
-		f.console.ShowSignIn(w, request, true)
+		f.console.ShowSignIn(w, console.SignInPage{Request: request, Return: formTarget(a.Request.RedirectURI), Again: true})
 		return
 	}
 	// Only the query comes from outside; the path is ours, so this cannot lead elsewhere.
-	http.Redirect(w, r, "/authorize?"+request, http.StatusSeeOther)
+	leave(w, r, "/authorize?"+request)
 }
 
 // check parses and checks an authorization request; if it is not good, the browser has been answered.
@@ -105,8 +122,8 @@ func (f *face) check(w http.ResponseWriter, r *http.Request, query string) (auth
 		return authz.Authorization{}, false
 	}
 	a, err := f.server.Authorize(r.Context(), request)
-	if err == nil && repeated != "" {
-		err = &ace.Error{Code: ace.InvalidRequest, Description: repeated + " is given twice"}
+	if err == nil && repeated {
+		err = &ace.Error{Code: ace.InvalidRequest, Description: "a parameter is given twice"}
 	}
 	var nowhere *authz.NoRedirectError
 	var wire *ace.Error
@@ -116,7 +133,7 @@ func (f *face) check(w http.ResponseWriter, r *http.Request, query string) (auth
 	case errors.As(err, &nowhere):
 		f.console.ShowError(w, http.StatusBadRequest, "We cannot go on: "+nowhere.Reason+".", "Tell the maker of the app. Nothing was allowed.")
 	case errors.As(err, &wire):
-		http.Redirect(w, r, f.server.ErrorRedirect(request, wire), http.StatusSeeOther)
+		leave(w, r, f.server.ErrorRedirect(request, wire))
 	default:
 		f.broken(w, err)
 	}
@@ -124,24 +141,22 @@ func (f *face) check(w http.ResponseWriter, r *http.Request, query string) (auth
 }
 
 // parseAuthorize reads the query. Repeated parameters are refused (RFC 6749 §3.1); of client_id and redirect_uri at
-// once, of the others by redirect, for which repeated names the first.
-func parseAuthorize(query string) (r authz.AuthorizeRequest, repeated string, err error) {
+// once, of the others by redirect, for which repeated is true. The name stays out of that: it may be anything.
+func parseAuthorize(query string) (r authz.AuthorizeRequest, repeated bool, err error) {
 	if len(query) > maxQuery {
-		return r, "", errors.New("query too long")
+		return r, false, errors.New("query too long")
 	}
 	v, err := url.ParseQuery(query)
 	if err != nil {
-		return r, "", err
+		return r, false, err
 	}
 	for _, name := range []string{"client_id", "redirect_uri"} {
 		if len(v[name]) != 1 {
-			return r, "", errors.New(name + " must be given once")
+			return r, false, errors.New(name + " must be given once")
 		}
 	}
-	for name, values := range v {
-		if len(values) > 1 {
-			repeated = name
-		}
+	for _, values := range v {
+		repeated = repeated || len(values) > 1
 	}
 	return authz.AuthorizeRequest{
 		ResponseType: v.Get("response_type"), ClientID: v.Get("client_id"), RedirectURI: v.Get("redirect_uri"),
@@ -152,15 +167,28 @@ func parseAuthorize(query string) (r authz.AuthorizeRequest, repeated string, er
 
 // form reads a posted form from the body alone.
 func (f *face) form(w http.ResponseWriter, r *http.Request) (url.Values, bool) {
-	body, err := readBody(w, r)
+	form, err := parseForm(w, r)
 	if err == nil {
-		var form url.Values
-		if form, err = url.ParseQuery(string(body)); err == nil {
-			return form, true
-		}
+		return form, true
 	}
-	f.console.ShowError(w, http.StatusBadRequest, "We could not read what your browser sent.", "Go back and try again.")
+	status := http.StatusBadRequest
+	var below *httpError
+	if errors.As(err, &below) {
+		status = below.status
+	}
+	f.console.ShowError(w, status, "We could not read what your browser sent.", "Go back and try again.")
 	return nil, false
+}
+
+func parseForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	if mediaType(r) != ace.MediaTypeForm {
+		return nil, &httpError{http.StatusUnsupportedMediaType, "send " + ace.MediaTypeForm}
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	return url.ParseQuery(string(body))
 }
 
 func (f *face) broken(w http.ResponseWriter, err error) {

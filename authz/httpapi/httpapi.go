@@ -63,22 +63,22 @@ func (f *face) home(w http.ResponseWriter, _ *http.Request) {
 func (f *face) token(w http.ResponseWriter, r *http.Request) {
 	in, err := parseToken(w, r)
 	if err != nil {
-		f.tokenError(w, r, err)
+		f.tokenError(w, err)
 		return
 	}
 	client, err := f.authenticate(r, in)
 	if err != nil {
-		f.tokenError(w, r, err)
+		f.tokenError(w, err)
 		return
 	}
 	out, err := f.server.Token(r.Context(), authz.Caller{Client: client, Encoding: authz.EncodingJSON}, in)
 	if err != nil {
-		f.tokenError(w, r, err)
+		f.tokenError(w, err)
 		return
 	}
 	body, err := out.JSON()
 	if err != nil {
-		f.tokenError(w, r, err)
+		f.tokenError(w, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, body)
@@ -101,21 +101,26 @@ func parseToken(w http.ResponseWriter, r *http.Request) (*ace.TokenRequest, erro
 	if err != nil {
 		return nil, err
 	}
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
-		kind = ""
-	}
-	switch kind {
-	case "application/x-www-form-urlencoded":
+	switch mediaType(r) {
+	case ace.MediaTypeForm:
 		form, err := url.ParseQuery(string(body))
 		if err != nil {
 			return nil, &ace.Error{Code: ace.InvalidRequest, Description: "the form is malformed"}
 		}
 		return ace.ParseTokenRequestForm(form)
-	case "application/json", "application/ace+json":
+	case ace.MediaTypeJSON, ace.MediaTypeACE:
 		return ace.ParseTokenRequestJSON(body)
 	}
 	return nil, &httpError{http.StatusUnsupportedMediaType, "send application/x-www-form-urlencoded or application/json"}
+}
+
+// mediaType is the body's, without parameters; "" if it has none that can be read.
+func mediaType(r *http.Request) string {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return kind
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
@@ -151,24 +156,21 @@ func (f *face) authenticate(r *http.Request, in *ace.TokenRequest) (authz.Client
 }
 
 // tokenError is the one place where errors become bytes on this face (RFC 6749 §5.2).
-func (f *face) tokenError(w http.ResponseWriter, r *http.Request, err error) {
+func (f *face) tokenError(w http.ResponseWriter, err error) {
 	var wire *ace.Error
 	var below *httpError
+	status := http.StatusBadRequest
 	switch {
 	case errors.As(err, &below):
-		http.Error(w, below.text, below.status)
-		return
+		status, wire = below.status, &ace.Error{Code: ace.InvalidRequest, Description: below.text}
 	case !errors.As(err, &wire):
 		f.log.Error("token", "err", err)
 		writeJSON(w, http.StatusInternalServerError, []byte(`{"error":"server_error"}`))
 		return
 	}
-	status := http.StatusBadRequest
 	if wire.Code == ace.InvalidClient {
 		status = http.StatusUnauthorized
-		if r.Header.Get("Authorization") != "" {
-			w.Header().Set("WWW-Authenticate", `Basic realm="latchkey"`)
-		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="latchkey"`) // no 401 without it (RFC 9110 §15.5.2)
 	}
 	body, err := wire.JSON()
 	if err != nil {

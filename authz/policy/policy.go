@@ -68,9 +68,10 @@ func refuse(r Reason) (Decision, error) { return Decision{}, &RefusedError{Reaso
 // Decide grants all that was asked or nothing: a token that silently carries less would surprise at the door. With
 // several grants that would do, it takes the one that lasts longest.
 func Decide(r Request) (Decision, error) {
-	if !r.Asked.Subset(r.Available) {
-		return refuse(ReasonUnknownRight)
+	if len(r.Asked) > 0 && r.Asked.Empty() || !r.Asked.Subset(r.Available) {
+		return refuse(ReasonUnknownRight) // an entry without a method asks for nothing, not for everything
 	}
+	r.Asked = aif.New(r.Asked...) // Decision.Once counts in this order, which is that of the token
 	if r.HasCeiling && !r.Asked.Subset(r.Ceiling) {
 		return refuse(ReasonCeiling)
 	}
@@ -98,11 +99,19 @@ func (r Request) capped(rights aif.Rights) aif.Rights {
 	return rights
 }
 
+// barred reports that there are rights, but none that the client may carry.
+func (r Request) barred(rights aif.Rights) bool {
+	return len(rights) > 0 && len(r.capped(rights)) == 0
+}
+
 // granted answers from the best grant, or with the reason of the grant that came closest.
 func (r Request) granted() (Decision, error) {
 	best, reason := Decision{}, ReasonNoGrant
 	if r.Owner {
 		reason = ReasonReserved
+		if len(r.Asked) == 0 && r.barred(r.Available.Without(r.Reserved)) {
+			reason = ReasonCeiling
+		}
 	}
 	found := false
 	for _, g := range r.Grants {
@@ -131,13 +140,16 @@ func (r Request) from(g Grant) (Decision, Reason) {
 	case !g.Until.IsZero() && !r.Now.Before(g.Until):
 		return Decision{}, ReasonEnded
 	}
-	held := r.capped(g.Rights.Intersect(r.Available))
+	usable := g.Rights.Intersect(r.Available)
+	held := r.capped(usable)
 	left := held.Without(g.Spent)
 	asked := r.Asked
 	if len(asked) == 0 {
 		asked = left
 	}
 	switch {
+	case len(r.Asked) == 0 && r.barred(usable):
+		return Decision{}, ReasonCeiling
 	case len(left) == 0 && len(held) > 0:
 		return Decision{}, ReasonUsed
 	case len(asked) == 0 || checks.Rights && !asked.Subset(held):
@@ -167,7 +179,9 @@ func lasts(a, b time.Time) bool {
 }
 
 // order of closeness: the later reason tells the person more.
-var closeness = map[Reason]int{ReasonNoGrant: 0, ReasonReserved: 1, ReasonRevoked: 2, ReasonEnded: 3, ReasonNotYet: 4, ReasonMore: 5, ReasonUsed: 6}
+var closeness = map[Reason]int{
+	ReasonNoGrant: 0, ReasonReserved: 1, ReasonRevoked: 2, ReasonEnded: 3, ReasonNotYet: 4, ReasonCeiling: 5, ReasonMore: 6, ReasonUsed: 7,
+}
 
 func closer(a, b Reason) Reason {
 	if closeness[b] > closeness[a] {

@@ -81,9 +81,11 @@ func (p *phone) token(cmd *cobra.Command, f tokenFlags) error {
 		return err
 	}
 	// The code is forgotten before it is sent: whatever comes back, it is never sent again (D20).
-	m.Code = nil
-	if err := p.store(m); err != nil {
-		return err
+	if m.Code != nil {
+		m.Code = nil
+		if err := p.store(m); err != nil {
+			return err
+		}
 	}
 	p.trace(cmd).words("phone → server  %s", describeWant(want))
 	s, err := c.Token(ctx, want, p.saver(m))

@@ -100,13 +100,13 @@ func TestBadArguments(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			at(h, t).refused(call{program: "latchkey", args: row.args, stdin: row.stdin}, row.says...)
+			within(h, t).refused(call{program: "latchkey", args: row.args, stdin: row.stdin}, row.says...)
 		})
 	}
 }
 
-// at reports in a subtest what happens in a house.
-func at(h *house, t *testing.T) *house { return &house{t: t, dir: h.dir} }
+// within reports in a subtest what happens in a house.
+func within(h *house, t *testing.T) *house { return &house{t: t, dir: h.dir} }
 
 // TestImportedChannel feeds client add --import with files it must not take.
 func TestImportedChannel(t *testing.T) {
@@ -125,7 +125,7 @@ func TestImportedChannel(t *testing.T) {
 		{"an id as devices have them", `{"master_secret":"000102030405060708090a0b0c0d0e0f","client_id":"01020304","server_id":"00"}`, 0o600, []string{"client_id", "devices"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			h := at(h, t)
+			h := within(h, t)
 			h.write("keys.json", row.content)
 			h.chmod("keys.json", row.mode)
 			h.refused(call{program: "latchkey", args: "client add app --auth-method oscore --import keys.json"}, row.says...)

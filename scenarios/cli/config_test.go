@@ -28,7 +28,7 @@ func TestPrecedence(t *testing.T) {
 		{name: "a flag over the file", args: "--http " + fromFlag, want: fromFlag},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			p, http, _ := at(h, t).serve(row.args, row.env...)
+			p, http, _ := within(h, t).serve(row.args, row.env...)
 			if http != row.want {
 				t.Errorf("served on %s, want %s", http, row.want)
 			}
@@ -52,7 +52,7 @@ func TestPrecedenceOfInit(t *testing.T) {
 		{"another port, from which the issuer follows", "--http 127.0.0.1:9090", "", "http://localhost:9090"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			h := at(h, t)
+			h := within(h, t)
 			folder := strings.ReplaceAll(row.name, " ", "-")
 			r := h.run(call{program: "latchkey", args: "init --json --data " + folder + " " + row.args, env: []string{"X=", row.env}})
 			var answer struct{ Issuer string }
@@ -96,7 +96,7 @@ func TestBadConfiguration(t *testing.T) {
 		{name: "a store of no known kind", env: "LATCHKEY_DB=mysql://127.0.0.1/x", says: []string{"mysql", "postgres://"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			h := at(h, t)
+			h := within(h, t)
 			h.write("server/latchkey.toml", string(original)+row.file+"\n")
 			h.chmod("server/store.key", max(row.key, 0o600))
 			if row.args == "" {

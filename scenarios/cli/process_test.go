@@ -46,7 +46,7 @@ type process struct {
 // start runs a program and waits until it has printed ready.
 func (h *house) start(c call, ready string) *process {
 	h.t.Helper()
-	p := &process{t: h.t, cmd: h.command(c), done: make(chan struct{})}
+	p := &process{t: h.t, cmd: h.command(h.t.Context(), c), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
 	if err := p.cmd.Start(); err != nil {
 		h.t.Fatal(err)

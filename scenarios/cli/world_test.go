@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -12,7 +13,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/latchkey-ace/latchkey/scenarios/stage"
 )
@@ -39,6 +42,9 @@ type house struct {
 	t   *testing.T
 	dir string
 }
+
+// runTime is for a program that should refuse and goes on instead.
+const runTime = 20 * time.Second
 
 const (
 	alicePassword = "alice's long password"
@@ -109,7 +115,9 @@ type result struct {
 
 func (h *house) run(c call) result {
 	h.t.Helper()
-	cmd := h.command(c)
+	ctx, cancel := context.WithTimeout(h.t.Context(), runTime)
+	defer cancel()
+	cmd := h.command(ctx, c)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -120,15 +128,16 @@ func (h *house) run(c call) result {
 	return result{code: cmd.ProcessState.ExitCode(), out: out.String(), err: errs.String()}
 }
 
-func (h *house) command(c call) *exec.Cmd {
+func (h *house) command(ctx context.Context, c call) *exec.Cmd {
 	args := append(strings.Fields(c.args), c.argv...)
 	if c.program == "phone" {
 		args = append(args, "--state", "phone-state")
 	}
-	cmd := exec.CommandContext(h.t.Context(), filepath.Join(bin, c.program), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, c.program), args...)
 	cmd.Dir, cmd.Stdin = h.dir, strings.NewReader(c.stdin)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(pair string) bool { return strings.HasPrefix(pair, "LATCHKEY_") }), "LATCHKEY_DATA="+serverFolder)
 	cmd.Env = append(cmd.Env, c.env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // nothing outlives the test
 	return cmd
 }
 

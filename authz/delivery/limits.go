@@ -1,0 +1,17 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+)
+
+// Bounds of the engine.
+const (
+	transmissions = 2                // D18: a lock that does not answer two datagrams is not online
+	exchangeTime  = authz.UploadTime // for one request, the making of a context included (D18)
+	lookupTime    = 2 * time.Second  // for the store to say who a kid is
+	blockSize     = 1024             // bytes: a longer payload goes in blocks, each of which fits a datagram (RFC 7959)
+	collectTime   = 30 * time.Second // for one round of log pages
+	collectPages  = 32               // pages of one round; the device keeps 512 entries, 32 to a page
+)
