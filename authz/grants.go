@@ -122,7 +122,7 @@ func (s *Server) Give(ctx context.Context, g Grant) (Grant, error) {
 		return Grant{}, fmt.Errorf("%s does not own %s", g.Owner, d.Name)
 	case (g.To.User == "") == (g.To.Client == ""):
 		return Grant{}, errors.New("a grant is for one user or one client")
-	case len(g.Rights) == 0 || !g.Rights.Subset(d.Rights()):
+	case g.Rights.Empty() || !g.Rights.Subset(d.Rights()):
 		return Grant{}, fmt.Errorf("%s cannot do all of %s", d.Name, g.Rights)
 	case !g.Until.IsZero() && !g.Until.After(now):
 		return Grant{}, errors.New("the grant would have ended already: give a later --until")
