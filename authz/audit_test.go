@@ -176,6 +176,9 @@ func TestErrorsTellNoClaims(t *testing.T) {
 		f.make(w, &a)
 		w.clock.move(a.late)
 		_, err := w.token(a.caller, a.in)
+		if err == nil {
+			t.Fatalf("%s: granted", f.name)
+		}
 		for _, claim := range []string{"mother", "alice", "door-1", "/door", "/alarm", audience(1), hex.EncodeToString(g.ID[:])} {
 			if strings.Contains(err.Error(), claim) {
 				t.Errorf("%s: %q tells %q", f.name, err, claim)

@@ -188,7 +188,7 @@ func TestNoRandomness(t *testing.T) {
 // TestAuthenticate: unknown client, wrong method and wrong secret are one answer.
 func TestAuthenticate(t *testing.T) {
 	w := newWorld(t)
-	w.client(authz.Client{ID: "hub", AuthMethod: authz.AuthOSCORE})
+	w.client(authz.Client{ID: "hub", AuthMethod: authz.AuthOSCORE, SecretHash: authz.HashSecret(w.secret)})
 	w.client(authz.Client{ID: "bare", AuthMethod: authz.AuthSecretBasic}) // no secret on record
 	tests := []struct {
 		name, id, secret string
@@ -208,7 +208,9 @@ func TestAuthenticate(t *testing.T) {
 		{"a secret of a public client", "phone", w.secret, authz.AuthSecretBasic, false},
 		{"a secret where none is on record", "bare", "", authz.AuthSecretBasic, false},
 		{"a CoAP client over HTTP", "hub", "", authz.AuthNone, false},
-		{"a CoAP client with a secret", "hub", "", authz.AuthSecretBasic, false},
+		{"a CoAP client with a secret", "hub", w.secret, authz.AuthSecretBasic, false},
+		{"a secret without a method", "gateway", w.secret, authz.AuthNone, false},
+		{"a secret by another method", "gateway", w.secret, authz.AuthOSCORE, false},
 		{"an id in another case", "Gateway", w.secret, authz.AuthSecretBasic, false},
 	}
 	for _, tt := range tests {

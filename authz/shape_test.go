@@ -174,6 +174,11 @@ func TestTokensOpenForNobodyElse(t *testing.T) {
 			if _, _, _, err := own.open(s.shape, token); err != nil {
 				t.Fatal(err)
 			}
+			// Who has the public key alone reads the claims of a signed token, but of no private one.
+			_, err := cwt.Open(token, cwt.Keys{Verify: func(_ cose.Algorithm, kid cose.KeyID) (*ecdsa.PublicKey, error) { return own.verify(string(kid)) }})
+			if public := s.shape.Signed() && s.shape != provision.ShapeJWT && !s.private; (err == nil) != public {
+				t.Errorf("with the public key alone: %v", err)
+			}
 			stranger := w.reader(1)
 			stranger.server = newWorld(t).server.PublicKeys()
 			if _, _, _, err := stranger.open(s.shape, token); err == nil {

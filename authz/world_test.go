@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -120,10 +121,8 @@ func (c *courier) Tell(_ context.Context, _ authz.Device, n news.News) (news.Rec
 func (c *courier) got() []delivered {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return bytesOf(c.uploads)
+	return slices.Clone(c.uploads)
 }
-
-func bytesOf(in []delivered) []delivered { return append([]delivered(nil), in...) }
 
 // agreed is the device's half of a context (RFC 9203 §4.2).
 var agreed = func() []byte {
@@ -312,6 +311,9 @@ func (w *world) refused(err error, code ace.ErrorCode, reason string) {
 		w.t.Errorf("got error %v, want %v", err, code)
 	}
 	last := w.audit()
+	if len(last) == 0 {
+		w.t.Fatal("nothing is on record")
+	}
 	if e := last[len(last)-1]; e.Result != "refused" || e.Reason != reason {
 		w.t.Errorf("audit says %s %q, want refused %q", e.Result, e.Reason, reason)
 	}

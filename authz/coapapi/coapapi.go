@@ -86,16 +86,16 @@ func refuseOptions(options message.Options, format message.MediaType) codes.Code
 
 // token answers a client whose security context is its authentication.
 func (f *face) token(ctx context.Context, r *coapsec.Request, peer *delivery.Peer) message.Message {
-	in, err := parseToken(r)
+	in, err := parseToken(r, peer.Client)
 	if err != nil {
 		return f.tokenError(err)
 	}
 	client, err := f.server.Store().Client(ctx, peer.Client)
+	if errors.Is(err, authz.ErrNotFound) {
+		err = &ace.Error{Code: ace.InvalidClient, Description: "this client is not registered any more"}
+	}
 	if err != nil {
 		return f.tokenError(err)
-	}
-	if in.ClientID != "" && in.ClientID != client.ID {
-		return f.tokenError(&ace.Error{Code: ace.InvalidClient, Description: "client_id is not who is speaking"})
 	}
 	out, err := f.server.Token(ctx, authz.Caller{Client: client, Encoding: authz.EncodingCBOR}, in)
 	if err != nil {
@@ -108,14 +108,14 @@ func (f *face) token(ctx context.Context, r *coapsec.Request, peer *delivery.Pee
 	return coapsec.Content(codes.Created, ace.FormatACE, payload)
 }
 
-// parseToken reads the payload. Parameters in the address are refused (RFC 9200 §5.8), and so is a second proof of who
-// speaks (RFC 6749 §2.3).
-func parseToken(r *coapsec.Request) (*ace.TokenRequest, error) {
+// parseToken reads the payload. Parameters in the address are refused (RFC 9200 §5.8), and so is a second word on who
+// speaks (RFC 6749 §2.3), as on the HTTP face.
+func parseToken(r *coapsec.Request, speaker string) (*ace.TokenRequest, error) {
 	if r.Options.HasOption(message.URIQuery) {
 		return nil, &ace.Error{Code: ace.InvalidRequest, Description: "parameters belong in the payload, not in the address"}
 	}
 	in, err := ace.ParseTokenRequestCBOR(r.Payload)
-	if err == nil && in.ClientSecret != "" {
+	if err == nil && (in.ClientSecret != "" || in.ClientID != "" && in.ClientID != speaker) {
 		err = &ace.Error{Code: ace.InvalidRequest, Description: "client credentials in two places"}
 	}
 	return in, err

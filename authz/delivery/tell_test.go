@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,10 +38,25 @@ func keyOf(t testing.TB, d authz.Device, purpose provision.Purpose) cose.Symmetr
 
 // reader is a device that opens its news and answers with what receipt makes of it.
 type reader struct {
-	t       *testing.T
-	w       *world
+	t *testing.T
+	w *world
+
+	mu      sync.Mutex
 	receipt func(n news.News) message.Message
-	read    []news.News
+	kept    []news.News
+}
+
+// answers sets what the device does from now on.
+func (r *reader) answers(receipt func(n news.News) message.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.receipt = receipt
+}
+
+func (r *reader) read() []news.News {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.kept)
 }
 
 func newReader(t *testing.T) *reader {
@@ -58,7 +75,9 @@ func (r *reader) serve(_ context.Context, request *coapsec.Request) message.Mess
 	if err != nil {
 		r.t.Error(err)
 	}
-	r.read = append(r.read, n)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept = append(r.kept, n)
 	return r.receipt(n)
 }
 
@@ -86,15 +105,16 @@ func TestTellReturnsTheReceipt(t *testing.T) {
 		Sequence: someNews().Sequence, Applied: true, Cursor: 9,
 		Entries: []news.Entry{{N: 9, Boot: 1, Grant: pop.GrantID{1}, Result: news.ResultDone}},
 	}
-	r.receipt = func(news.News) message.Message { return answerWith(seal(t, r.w.record, provision.PurposeNewsUp, want)) }
+	r.answers(func(news.News) message.Message { return answerWith(seal(t, r.w.record, provision.PurposeNewsUp, want)) })
 	got, err := r.w.engine.Tell(t.Context(), r.w.record, someNews())
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
-	if len(r.read) != 1 || fmt.Sprint(r.read[0]) != fmt.Sprint(someNews()) {
-		t.Errorf("the device read %+v", r.read)
+	if read := r.read(); len(read) != 1 || fmt.Sprint(read[0]) != fmt.Sprint(someNews()) {
+		t.Errorf("the device read %+v", read)
 	}
 	want.Applied = false
+	r.answers(func(news.News) message.Message { return answerWith(seal(t, r.w.record, provision.PurposeNewsUp, want)) })
 	if got, err = r.w.engine.Tell(t.Context(), r.w.record, someNews()); err != nil || got.Applied {
 		t.Errorf("not applied: got %+v, %v", got, err)
 	}
@@ -131,7 +151,7 @@ func TestTellRefusesReceipts(t *testing.T) {
 		}{fmt.Sprintf("cut at %d", n), good[:n], nil})
 	}
 	for _, test := range tests {
-		r.receipt = func(news.News) message.Message { return answerWith(test.receipt) }
+		r.answers(func(news.News) message.Message { return answerWith(test.receipt) })
 		got, err := r.w.engine.Tell(t.Context(), own, someNews())
 		if err == nil || test.want != nil && !errors.Is(err, test.want) || got.Applied {
 			t.Errorf("receipt %s: got %+v, %v, want %v", test.name, got, err, test.want)
@@ -184,11 +204,11 @@ func TestRevocationIsConfirmedByAReceiptOnly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newReader(t)
-			r.receipt = func(n news.News) message.Message { return test.receipt(r.w.record, n) }
+			r.answers(func(n news.News) message.Message { return test.receipt(r.w.record, n) })
 			server, g := issuer(t, r.w)
 			wantRevoked(t, server, g, test.confirmed)
-			if len(r.read) != 1 {
-				t.Errorf("the device read %d pieces of news", len(r.read))
+			if n := len(r.read()); n != 1 {
+				t.Errorf("the device read %d pieces of news", n)
 			}
 		})
 	}
@@ -209,16 +229,16 @@ func wantRevoked(t *testing.T, server *authz.Server, g authz.Grant, confirmed bo
 
 func TestRevocationOfAnAbsentDeviceIsNotConfirmed(t *testing.T) {
 	r := newReader(t)
-	r.receipt = func(news.News) message.Message { t.Error("asked"); return message.Message{Code: codes.Changed} }
+	r.answers(func(news.News) message.Message { t.Error("asked"); return message.Message{Code: codes.Changed} })
 	server, g := issuer(t, r.w)
 	r.w.register(r.w.device.Address(), -time.Second)
 	wantRevoked(t, server, g, false)
 	if sent := r.w.tape.Between("out", netip.AddrPort{}); len(sent) != 0 {
 		t.Errorf("%d datagrams were sent", len(sent))
 	}
-	r.receipt = func(n news.News) message.Message {
+	r.answers(func(n news.News) message.Message {
 		return answerWith(seal(t, r.w.record, provision.PurposeNewsUp, news.Receipt{Sequence: n.Sequence, Applied: true}))
-	}
+	})
 	r.w.place()
 	wantRevoked(t, server, g, true) // asked again, now that it is there
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func TestUploadReachesTheDeviceWhereItRegistered(t *testing.T) {
 	in := &inbox{}
 	w := newWorld(t, in.serve)
 	w.upload("token")
-	r := in.requests[0]
+	r := in.first()
 	path, _ := r.Path()
 	format, err := r.Options.ContentFormat()
 	if r.Code != codes.POST || path != "/authz-info" || err != nil || format != ace.FormatACE {
@@ -123,11 +124,12 @@ func TestDeadDevice(t *testing.T) {
 }
 
 func TestDevicesErrorSurfaces(t *testing.T) {
-	var answer codes.Code
+	var answers atomic.Int32
 	w := newWorld(t, func(context.Context, *coapsec.Request) message.Message {
-		return message.Message{Code: answer, Payload: []byte("no")}
+		return message.Message{Code: codes.Code(answers.Load()), Payload: []byte("no")}
 	})
-	for _, answer = range []codes.Code{codes.BadRequest, codes.Unauthorized, codes.Forbidden, codes.NotFound, codes.TooManyRequests, codes.InternalServerError} {
+	for _, answer := range []codes.Code{codes.BadRequest, codes.Unauthorized, codes.Forbidden, codes.NotFound, codes.TooManyRequests, codes.InternalServerError} {
+		answers.Store(int32(answer))
 		got, err := w.engine.Upload(t.Context(), w.record, []byte("token"))
 		var refused *delivery.RefusedError
 		if !errors.As(err, &refused) || refused.Code != answer || got != nil {
@@ -138,15 +140,12 @@ func TestDevicesErrorSurfaces(t *testing.T) {
 
 // TestLongPayloadGoesInBlocks: the longest token fits no datagram.
 func TestLongPayloadGoesInBlocks(t *testing.T) {
-	var got []string
-	w := newWorld(t, func(_ context.Context, r *coapsec.Request) message.Message {
-		got = append(got, string(r.Payload))
-		return coapsec.Content(codes.Created, ace.FormatACE, []byte("taken"))
-	})
+	in := &inbox{brief: true}
+	w := newWorld(t, in.serve)
 	token := strings.Repeat("0123456789abcdef", ace.MaxToken/16)
 	answer, err := w.engine.Upload(t.Context(), w.record, []byte(token))
-	if err != nil || string(answer) != "taken" || len(got) != 1 || got[0] != token {
-		t.Errorf("got %q, %v; the device got %d requests", answer, err, len(got))
+	if err != nil || string(answer) != "taken " || in.all() != 1 || in.count(token) != 1 {
+		t.Errorf("got %q, %v; the device got %d requests, the whole %d times", answer, err, in.all(), in.count(token))
 	}
 }
 

@@ -125,6 +125,7 @@ func (w *world) agree() {
 
 // inbox is a device that keeps what it gets and takes everything.
 type inbox struct {
+	brief    bool // answers do not repeat the payload
 	mu       sync.Mutex
 	requests []*coapsec.Request
 }
@@ -133,7 +134,16 @@ func (i *inbox) serve(_ context.Context, r *coapsec.Request) message.Message {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.requests = append(i.requests, r)
+	if i.brief {
+		return coapsec.Content(codes.Created, ace.FormatACE, []byte("taken "))
+	}
 	return coapsec.Content(codes.Created, ace.FormatACE, append([]byte("taken "), r.Payload...))
+}
+
+func (i *inbox) first() *coapsec.Request {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.requests[0]
 }
 
 // count is how often a payload arrived.

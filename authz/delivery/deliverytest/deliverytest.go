@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,7 +149,7 @@ func Socket(t testing.TB, handler coapsec.Handler, address string, o coapsec.End
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	e := coapsec.NewEndpoint(conn, handler, o)
+	e := coapsec.NewEndpoint(ordered{conn}, handler, o)
 	done := make(chan error, 1)
 	go func() { done <- e.Serve(context.Background()) }()
 	t.Cleanup(func() {
@@ -158,6 +159,23 @@ func Socket(t testing.TB, handler coapsec.Handler, address string, o coapsec.End
 		}
 	})
 	return e
+}
+
+// ordered tells the race detector what a datagram proves: what its sender did before comes before what its receiver does
+// after. It cannot see that through the kernel.
+type ordered struct{ net.PacketConn }
+
+var order atomic.Int64
+
+func (c ordered) WriteTo(p []byte, to net.Addr) (int, error) {
+	order.Add(1)
+	return c.PacketConn.WriteTo(p, to)
+}
+
+func (c ordered) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, from, err := c.PacketConn.ReadFrom(p)
+	order.Load()
+	return n, from, err
 }
 
 // Datagram is one that went over a socket.
