@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
-	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/scenarios/demo"
 	"github.com/spf13/cobra"
 )
@@ -30,9 +29,6 @@ func (t *tool) demoCommand() *cobra.Command {
 			if t.json {
 				lines := json.NewEncoder(cmd.OutOrStdout())
 				o.Out, o.Report = io.Discard, func(r demo.Result) { _ = lines.Encode(r) }
-			}
-			for _, name := range checks.Off() {
-				cmd.PrintErrln("TEST BUILD: the check", name, "is off")
 			}
 			return demo.Play(cmd.Context(), o)
 		},

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"unicode"
 
+	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/spf13/cobra"
 )
 
@@ -23,6 +24,9 @@ import (
 func Main(root *cobra.Command, later Later) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	root.SilenceUsage, root.SilenceErrors = true, true
+	for _, name := range checks.Off() {
+		fmt.Fprintf(os.Stderr, "%s: TEST BUILD: the check %s is off\n", root.Name(), name)
+	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(later.flagError)
 	err := root.ExecuteContext(ctx)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
-	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/resource"
 )
 
@@ -41,16 +40,12 @@ type Printer struct {
 	Options
 }
 
-// New makes a Printer. If the program is a test build, it says first which checks are off.
+// New makes a Printer.
 func New(out io.Writer, o Options) *Printer {
 	if o.Gap == "" {
 		o.Gap = " "
 	}
-	p := &Printer{out: out, Options: o}
-	for _, name := range checks.Off() {
-		p.Print(Event{Event: "warning", Reason: "TEST BUILD: the check " + name + " is off"})
-	}
-	return p
+	return &Printer{out: out, Options: o}
 }
 
 // Print writes one event.
