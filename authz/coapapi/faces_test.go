@@ -195,10 +195,37 @@ func (f *faces) code(verifier string) string {
 	return u.Query().Get("code")
 }
 
-// TestFacesAgree: one table through HTTP in JSON and as a form, and through CoAP in CBOR (D12). Every row makes its request
-// anew for each face.
+// row is a request, made anew for each face.
+type row struct {
+	name string
+	in   func() ace.TokenRequest
+	want ace.ErrorCode // 0: granted
+}
+
+// TestFacesAgree: one table through HTTP in JSON and as a form, and through CoAP in CBOR (D12).
 func TestFacesAgree(t *testing.T) {
 	f := newFaces(t)
+	for _, test := range f.rows() {
+		t.Run(test.name, func(t *testing.T) {
+			f.t = t
+			ask := func(face func(*ace.TokenRequest) outcome) outcome {
+				in := test.in()
+				if in.GrantType == "" {
+					in.GrantType = ace.GrantClientCredentials
+				}
+				return face(&in)
+			}
+			asCBOR, asJSON, asForm := ask(f.cbor), ask(f.json), ask(f.form)
+			asJSON.Profile, asForm.Profile = sameProfile(asCBOR, asJSON), sameProfile(asCBOR, asForm)
+			if asCBOR != asJSON || asCBOR != asForm || asCBOR.Error != test.want {
+				t.Errorf("got\nCBOR %+v\nJSON %+v\nform %+v\nwant %v", asCBOR, asJSON, asForm, test.want)
+			}
+		})
+	}
+}
+
+func (f *faces) rows() []row {
+	f.t.Helper()
 	verifier := strings.Repeat("v", 43)
 	redeem := func(code string) ace.TokenRequest {
 		return ace.TokenRequest{GrantType: ace.GrantAuthorizationCode, Code: code, RedirectURI: f.client.RedirectURIs[0], CodeVerifier: verifier}
@@ -211,11 +238,7 @@ func TestFacesAgree(t *testing.T) {
 	badKey := func(k []byte, kid cose.KeyID) func() ace.TokenRequest {
 		return of(ace.TokenRequest{Audience: "front-door", ReqCnf: &pop.Confirmation{Key: cose.NewSymmetric(k, kid)}})
 	}
-	tests := []struct {
-		name string
-		in   func() ace.TokenRequest
-		want ace.ErrorCode // 0: granted
-	}{
+	return []row{
 		{"everything", of(ace.TokenRequest{Audience: "front-door"}), 0},
 		{"by the audience of tokens", of(ace.TokenRequest{Audience: f.record.Audience()}), 0},
 		{"a name", of(ace.TokenRequest{Audience: "front-door", Scope: ace.Scope{Words: "view"}}), 0},
@@ -226,8 +249,8 @@ func TestFacesAgree(t *testing.T) {
 		{"empty cnonce", of(ace.TokenRequest{Audience: "front-door", CNonce: []byte{}}), 0},
 		{"profile to be told", of(ace.TokenRequest{Audience: "front-door", Profile: ace.TellProfile()}), 0},
 		{"profile named", of(ace.TokenRequest{Audience: "front-door", Profile: &ace.ProfileRequest{Named: true, Profile: pop.ProfileCoAPOSCORE}}), 0},
-		{"upload, nothing back", of(ace.TokenRequest{Audience: "front-door", TokenUpload: uintp(0), ToRS: toRS(t)}), 0},
-		{"upload, hash back", of(ace.TokenRequest{Audience: "front-door", TokenUpload: uintp(1), ToRS: toRS(t)}), 0},
+		{"upload, nothing back", of(ace.TokenRequest{Audience: "front-door", TokenUpload: uintp(0), ToRS: toRS(f.t)}), 0},
+		{"upload, hash back", of(ace.TokenRequest{Audience: "front-door", TokenUpload: uintp(1), ToRS: toRS(f.t)}), 0},
 		{"a code", func() ace.TokenRequest { return redeem(f.code(verifier)) }, 0},
 
 		{"no audience", of(ace.TokenRequest{}), ace.InvalidRequest},
@@ -252,23 +275,6 @@ func TestFacesAgree(t *testing.T) {
 			return in
 		}, ace.InvalidScope},
 		{"no code", of(redeem("")), ace.InvalidRequest},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			f.t = t
-			ask := func(face func(*ace.TokenRequest) outcome) outcome {
-				in := test.in()
-				if in.GrantType == "" {
-					in.GrantType = ace.GrantClientCredentials
-				}
-				return face(&in)
-			}
-			asCBOR, asJSON, asForm := ask(f.cbor), ask(f.json), ask(f.form)
-			asJSON.Profile, asForm.Profile = sameProfile(asCBOR, asJSON), sameProfile(asCBOR, asForm)
-			if asCBOR != asJSON || asCBOR != asForm || asCBOR.Error != test.want {
-				t.Errorf("got\nCBOR %+v\nJSON %+v\nform %+v\nwant %v", asCBOR, asJSON, asForm, test.want)
-			}
-		})
 	}
 }
 

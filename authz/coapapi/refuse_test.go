@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -42,63 +43,32 @@ func method(m message.Message, code codes.Code) message.Message {
 	return as(m, func(m *message.Message) { m.Code = code })
 }
 
-// TestNobodyGetsPastTheDoor: each row is answered with its code, nothing is minted and nobody is registered.
+// knock is a request of one who may not make it.
+type knock struct {
+	name    string
+	by      func(message.Message) message.Message
+	request message.Message
+	want    codes.Code
+}
+
+// byDevice asks as the lock.
+func (w *world) byDevice(m message.Message) message.Message {
+	w.t.Helper()
+	answer, err := w.lock.Ask(w.t.Context(), w.endpoint.LocalAddr(), m)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answer
+}
+
+// TestNobodyGetsPastTheDoor: each is answered with its code, nothing is minted and nobody is registered.
 func TestNobodyGetsPastTheDoor(t *testing.T) {
 	w := newWorld(t)
 	gateway, stranger := w.caller(w.client), w.caller(w.client)
 	token := tokenRequest(encoded(t, ace.TokenRequest{Audience: "front-door"}))
 	register := deliverytest.RegisterRequest(t, time.Minute)
-	byPlain := stranger.plain
-	byClient := gateway.ask
-	byDevice := func(m message.Message) message.Message {
-		t.Helper()
-		answer, err := w.lock.Ask(t.Context(), w.endpoint.LocalAddr(), m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer
-	}
-	asIs := func(m message.Message) func(format message.MediaType) message.Message {
-		return func(format message.MediaType) message.Message { return inFormat(m, format) }
-	}
-	tests := []struct {
-		name    string
-		by      func(message.Message) message.Message
-		request message.Message
-		want    codes.Code
-	}{
-		{"a stranger asks for a token", byPlain, token, codes.Unauthorized},
-		{"a stranger gets /token", byPlain, method(token, codes.GET), codes.Unauthorized},
-		{"a stranger registers", byPlain, register, codes.Unauthorized},
-		{"a stranger asks for /", byPlain, method(coapsec.NewRequest(codes.GET, "/", coapsec.NoFormat, nil), codes.GET), codes.Unauthorized},
-		{"a stranger asks for what is not there", byPlain, coapsec.NewRequest(codes.GET, "/introspect", coapsec.NoFormat, nil), codes.Unauthorized},
-		{"a stranger posts to the links", byPlain, coapsec.NewRequest(codes.POST, "/.well-known/core", coapsec.NoFormat, nil), codes.MethodNotAllowed},
-
-		{"a device asks for a token", byDevice, token, codes.Forbidden},
-		{"a device gets /register", byDevice, method(register, codes.GET), codes.MethodNotAllowed},
-		{"a device registers in JSON", byDevice, asIs(register)(message.AppJSON), codes.UnsupportedMediaType},
-		{"a device registers in ace+cbor", byDevice, asIs(register)(ace.FormatACE), codes.UnsupportedMediaType},
-		{"a device registers in no format", byDevice, asIs(register)(coapsec.NoFormat), codes.UnsupportedMediaType},
-		{"a device registers if nobody has", byDevice, with(register, message.Option{ID: message.IfNoneMatch}), codes.BadOption},
-		{"a device wants an answer in ace+cbor", byDevice, with(register, message.Option{ID: message.Accept, Value: []byte{19}}), codes.NotAcceptable},
-		{"a device says nothing", byDevice, coapsec.NewRequest(codes.POST, ace.PathRegister, ace.FormatCBOR, nil), codes.BadRequest},
-		{"a device uploads", byDevice, coapsec.NewRequest(codes.POST, ace.PathAuthzInfo, ace.FormatACE, token.Payload), codes.NotFound},
-
-		{"a client registers", byClient, register, codes.Forbidden},
-		{"a client gets /token", byClient, method(token, codes.GET), codes.MethodNotAllowed},
-		{"a client puts /token", byClient, method(token, codes.PUT), codes.MethodNotAllowed},
-		{"a client fetches /token", byClient, method(token, codes.Code(5)), codes.MethodNotAllowed},
-		{"a client asks elsewhere", byClient, coapsec.NewRequest(codes.POST, "/token/more", ace.FormatACE, token.Payload), codes.NotFound},
-		{"a client asks in CBOR", byClient, asIs(token)(ace.FormatCBOR), codes.UnsupportedMediaType},
-		{"a client asks in JSON", byClient, asIs(token)(message.AppJSON), codes.UnsupportedMediaType},
-		{"a client asks in no format", byClient, asIs(token)(coapsec.NoFormat), codes.UnsupportedMediaType},
-		{"a client wants JSON", byClient, with(token, message.Option{ID: message.Accept, Value: []byte{50}}), codes.NotAcceptable},
-		{"a client wants one format, then another", byClient, with(token, message.Option{ID: message.Accept, Value: []byte{19}}, message.Option{ID: message.Accept, Value: []byte{60}}), codes.BadOption},
-		{"a client asks on a condition", byClient, with(token, message.Option{ID: message.IfNoneMatch}), codes.BadOption},
-		{"a client asks on another condition", byClient, with(token, message.Option{ID: message.IfMatch, Value: []byte{1}}), codes.BadOption},
-		{"a client names the path in a dotted way", byClient, with(token, message.Option{ID: message.URIPath, Value: []byte(".")}), codes.NotFound},
-	}
-	for _, test := range tests {
+	knocks := slices.Concat(strangers(stranger.plain, token, register), devices(w.byDevice, token, register), clients(gateway.ask, token, register))
+	for _, test := range knocks {
 		t.Run(test.name, func(t *testing.T) {
 			if answer := test.by(test.request); answer.Code != test.want || len(answer.Payload) != 0 {
 				t.Errorf("got %v with %d bytes, want %v with none", answer.Code, len(answer.Payload), test.want)
@@ -111,8 +81,51 @@ func TestNobodyGetsPastTheDoor(t *testing.T) {
 	if got := w.registration(); !reflect.DeepEqual(got, authz.Registration{}) {
 		t.Errorf("registered: %+v", got)
 	}
-	if answer := byClient(with(token, message.Option{ID: message.Accept, Value: []byte{19}})); answer.Code != codes.Created {
+	if answer := gateway.ask(with(token, message.Option{ID: message.Accept, Value: []byte{19}})); answer.Code != codes.Created {
 		t.Errorf("the request that was changed in each row: got %v", answer.Code)
+	}
+}
+
+func strangers(by func(message.Message) message.Message, token, register message.Message) []knock {
+	return []knock{
+		{"a stranger asks for a token", by, token, codes.Unauthorized},
+		{"a stranger gets /token", by, method(token, codes.GET), codes.Unauthorized},
+		{"a stranger registers", by, register, codes.Unauthorized},
+		{"a stranger asks for /", by, method(coapsec.NewRequest(codes.GET, "/", coapsec.NoFormat, nil), codes.GET), codes.Unauthorized},
+		{"a stranger asks for what is not there", by, coapsec.NewRequest(codes.GET, "/introspect", coapsec.NoFormat, nil), codes.Unauthorized},
+		{"a stranger posts to the links", by, coapsec.NewRequest(codes.POST, "/.well-known/core", coapsec.NoFormat, nil), codes.MethodNotAllowed},
+	}
+}
+
+func devices(by func(message.Message) message.Message, token, register message.Message) []knock {
+	return []knock{
+		{"a device asks for a token", by, token, codes.Forbidden},
+		{"a device gets /register", by, method(register, codes.GET), codes.MethodNotAllowed},
+		{"a device registers in JSON", by, inFormat(register, message.AppJSON), codes.UnsupportedMediaType},
+		{"a device registers in ace+cbor", by, inFormat(register, ace.FormatACE), codes.UnsupportedMediaType},
+		{"a device registers in no format", by, inFormat(register, coapsec.NoFormat), codes.UnsupportedMediaType},
+		{"a device registers if nobody has", by, with(register, message.Option{ID: message.IfNoneMatch}), codes.BadOption},
+		{"a device wants an answer in ace+cbor", by, with(register, message.Option{ID: message.Accept, Value: []byte{19}}), codes.NotAcceptable},
+		{"a device says nothing", by, coapsec.NewRequest(codes.POST, ace.PathRegister, ace.FormatCBOR, nil), codes.BadRequest},
+		{"a device uploads", by, coapsec.NewRequest(codes.POST, ace.PathAuthzInfo, ace.FormatACE, token.Payload), codes.NotFound},
+	}
+}
+
+func clients(by func(message.Message) message.Message, token, register message.Message) []knock {
+	return []knock{
+		{"a client registers", by, register, codes.Forbidden},
+		{"a client gets /token", by, method(token, codes.GET), codes.MethodNotAllowed},
+		{"a client puts /token", by, method(token, codes.PUT), codes.MethodNotAllowed},
+		{"a client fetches /token", by, method(token, codes.Code(5)), codes.MethodNotAllowed},
+		{"a client asks elsewhere", by, coapsec.NewRequest(codes.POST, "/token/more", ace.FormatACE, token.Payload), codes.NotFound},
+		{"a client asks in CBOR", by, inFormat(token, ace.FormatCBOR), codes.UnsupportedMediaType},
+		{"a client asks in JSON", by, inFormat(token, message.AppJSON), codes.UnsupportedMediaType},
+		{"a client asks in no format", by, inFormat(token, coapsec.NoFormat), codes.UnsupportedMediaType},
+		{"a client wants JSON", by, with(token, message.Option{ID: message.Accept, Value: []byte{50}}), codes.NotAcceptable},
+		{"a client wants one format, then another", by, with(token, message.Option{ID: message.Accept, Value: []byte{19}}, message.Option{ID: message.Accept, Value: []byte{60}}), codes.BadOption},
+		{"a client asks on a condition", by, with(token, message.Option{ID: message.IfNoneMatch}), codes.BadOption},
+		{"a client asks on another condition", by, with(token, message.Option{ID: message.IfMatch, Value: []byte{1}}), codes.BadOption},
+		{"a client names the path in a dotted way", by, with(token, message.Option{ID: message.URIPath, Value: []byte(".")}), codes.NotFound},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/console"
@@ -196,10 +197,11 @@ func (f *face) broken(w http.ResponseWriter, err error) {
 	f.console.ShowError(w, http.StatusInternalServerError, "Something is broken on our side.", "Please try again in a minute.")
 }
 
-// formTarget is what the consent form's redirect may lead to, for the page's content security policy.
+// formTarget is what a form's redirect may lead to, for the page's content security policy; nothing that could end the
+// policy's directive stands in it.
 func formTarget(redirect string) string {
 	u, err := url.Parse(redirect)
-	if err != nil {
+	if err != nil || strings.ContainsAny(u.Host, ";, ") {
 		return ""
 	}
 	if u.Host == "" {
