@@ -253,7 +253,7 @@ func TestUnansweredAtTheNewAddressIsTriedAtTheOldOne(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			in := &inbox{}
 			w := newWorld(t, in.serve)
-			w.options.AckTimeout = 100 * time.Millisecond
+			w.options.AckTimeout = 400 * time.Millisecond
 			w.restart()
 			old := w.record.Registration
 			old.ExpiresAt = time.Now().Add(test.holds)

@@ -160,6 +160,7 @@ func TestNoRedirectWithoutTrust(t *testing.T) {
 	}
 	b := w.browser()
 	b.signIn("alice", question()) // a session changes nothing
+	w.clock.move(time.Second)
 	for name, query := range rows {
 		for way, p := range map[string]page{
 			"GET":          b.get(w.url + "/authorize?" + query),
@@ -173,6 +174,11 @@ func TestNoRedirectWithoutTrust(t *testing.T) {
 			if !strings.Contains(p.body, "That did not work") || strings.Contains(p.body, "evil") {
 				t.Errorf("%s, %s: the page says %s", name, way, p.body)
 			}
+		}
+	}
+	for _, e := range w.audit() {
+		if e.Result == "granted" && e.At.Equal(w.clock.now()) {
+			t.Errorf("granted behind such a page: %+v", e)
 		}
 	}
 }

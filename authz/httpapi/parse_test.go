@@ -1,11 +1,17 @@
 package httpapi
 
 import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/pop/ace"
 )
 
 func TestParseAuthorize(t *testing.T) {
@@ -60,6 +66,62 @@ func FuzzParseAuthorize(f *testing.F) {
 			t.Fatalf("%q was read as %+v, repeated %v", query, r, repeated)
 		}
 	})
+}
+
+// FuzzParseToken: whatever is posted is read or refused with an error that has an answer; what is read from a form says the
+// same when it is written as a form and read again.
+func FuzzParseToken(f *testing.F) {
+	const own = "grant_type=client_credentials&audience=door&scope=unlock+view&client_id=gateway&client_secret=s"
+	for _, body := range []string{
+		own, own + "&cnonce=AQI&ace_profile=&token_upload=1&to_rs=UKIYKEhub25jZTEhIRgrQQE", own + "&scope=view", own + ";x=1", own + "&x=%zz", "",
+		own + "&req_cnf=" + url.QueryEscape(`{"jwk":{"kty":"oct","k":"MDEyMzQ1Njc4OWFiY2RlZg"}}`),
+	} {
+		f.Add(ace.MediaTypeForm, body)
+	}
+	f.Add(ace.MediaTypeJSON, `{"grant_type":"client_credentials","scope_aif":"gYJsL2Rvb3IvdW5sb2NrAg","req_cnf":{"kid":"AQ"}}`)
+	f.Add("text/plain; charset=x", "grant_type")
+	f.Fuzz(func(t *testing.T, kind, body string) {
+		in, err := parse(kind, body)
+		var wire *ace.Error
+		var below *httpError
+		switch {
+		case err != nil:
+			if !errors.As(err, &wire) && !errors.As(err, &below) || in != nil {
+				t.Fatalf("%q %q: a fault of ours: %v", kind, body, err)
+			}
+			return
+		case in.GrantType != authz.AuthorizationCode && in.GrantType != authz.ClientCredentials || in.GrantTypeImplied:
+			t.Fatalf("%q %q: grant type %q", kind, body, in.GrantType)
+		}
+		form, err := in.Form()
+		if err != nil {
+			return // what JSON can say and a form cannot
+		}
+		again, err := parse(ace.MediaTypeForm, form.Encode())
+		if err != nil || in.Scope.Rights == nil && !reflect.DeepEqual(in, again) {
+			t.Fatalf("%q %q: as a form %q: %v", kind, body, form, err)
+		}
+	})
+}
+
+func parse(kind, body string) (*ace.TokenRequest, error) {
+	r := httptest.NewRequest(http.MethodPost, "/token", strings.NewReader(body))
+	r.Header.Set("Content-Type", kind)
+	return parseToken(httptest.NewRecorder(), r)
+}
+
+// TestServerLimits: nobody holds a connection for long, or makes the server read without end.
+func TestServerLimits(t *testing.T) {
+	s := Serve(nil)
+	for name, limit := range map[string]time.Duration{"header": s.ReadHeaderTimeout, "request": s.ReadTimeout, "answer": s.WriteTimeout, "idle": s.IdleTimeout} {
+		if limit <= 0 || limit > 2*time.Minute {
+			t.Errorf("%s: %v", name, limit)
+		}
+	}
+	// The answer may wait for a lock and then for nothing else.
+	if s.WriteTimeout < 2*authz.UploadTime || s.MaxHeaderBytes != 16<<10 {
+		t.Errorf("answers have %v, headers %d bytes", s.WriteTimeout, s.MaxHeaderBytes)
+	}
 }
 
 // TestFormTarget: what stands in the policy of a page is an origin or a scheme and nothing that could end it.

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/latchkey-ace/latchkey/authz"
-	"github.com/latchkey-ace/latchkey/pop/ace"
 )
 
 // TestTokenInEveryForm: form and JSON in, credentials in each allowed place, JSON out.
@@ -297,29 +296,4 @@ func TestCodeOverHTTPBy64(t *testing.T) {
 	if want := map[int]int{200: 1, 400: 63}; !reflect.DeepEqual(got, want) || w.tokens() != 1 {
 		t.Errorf("got %v and %d tokens, want %v", got, w.tokens(), want)
 	}
-}
-
-// FuzzTokenForm: whatever is posted is answered by a JSON object, with a token or an error in it, and never by a fault.
-func FuzzTokenForm(f *testing.F) {
-	for _, tt := range badTokens("secret") {
-		f.Add(tt.kind, tt.body)
-	}
-	f.Add("application/json", `{"grant_type":"client_credentials","client_id":"gateway","client_secret":"secret","cnonce":""}`)
-	w := newWorld(f)
-	w.give("gateway", view)
-	f.Fuzz(func(t *testing.T, kind, body string) {
-		here := *w
-		here.t = t
-		b := here.browser()
-		if strings.ContainsFunc(kind, func(r rune) bool { return r < ' ' || r > '~' }) {
-			return
-		}
-		p := b.do(http.MethodPost, w.url+"/token", body, "Content-Type", kind, "Authorization", basic("gateway", w.secret))
-		m := here.object(p)
-		_, known := ace.ParseErrorCode(fmt.Sprint(m["error"]))
-		if p.StatusCode == 200 && m["access_token"] == nil || p.StatusCode != 200 && !known || p.StatusCode >= 500 {
-			t.Errorf("%q %q: status %d: %s", kind, body, p.StatusCode, p.body)
-		}
-		checkTokenHeaders(t, p)
-	})
 }
