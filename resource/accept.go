@@ -2,20 +2,22 @@ package resource
 
 import (
 	"bytes"
-	"cmp"
 	"context"
+	"crypto/ecdh"
+	"crypto/ecdsa"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
-	"github.com/latchkey-ace/latchkey/pop/oscore"
+	"github.com/latchkey-ace/latchkey/pop/cose"
+	"github.com/latchkey-ace/latchkey/pop/cwt"
+	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
@@ -78,8 +80,9 @@ var acceptance = []check{
 }
 
 // Accept takes an upload to /authz-info: checks the token, makes a security context and remembers both durably before it
-// answers (RFC 9200 §5.10.1, RFC 9203 §4.2). Every refusal is a *RefusedError; nothing is kept of a refused token but
-// what its expiry teaches.
+// answers (RFC 9200 §5.10.1, RFC 9203 §4.2). Of a token that is known already it stores nothing anew: a power cut then costs
+// the new context, and the client shows the token again. Every refusal is a *RefusedError; nothing is kept of a refused
+// token but what its expiry teaches.
 func (s *Server) Accept(_ context.Context, in ace.AuthzInfo, origin Origin) (ace.AuthzInfoAnswer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,7 +203,7 @@ func (s *Server) checkScope(o *offer) error {
 
 // checkNonce consumes the nonce. The authorization server's own channel shows the same: that it speaks now.
 func (s *Server) checkNonce(o *offer) error {
-	if o.claims.CNonce != nil && s.nonces.take(o.claims.CNonce, o.now.uptime) {
+	if o.claims.CNonce != nil && s.nonces.take(o.claims.CNonce, o.now) {
 		o.live = true
 		return nil
 	}
@@ -325,126 +328,78 @@ func (o *offer) repeated() *Record {
 	return nil
 }
 
-func (s *Server) record(o *offer) (Record, error) {
-	nonce2 := make([]byte, nonceSize)
-	if _, err := io.ReadFull(s.rand, nonce2); err != nil {
-		return Record{}, fmt.Errorf("nonce2: %w", err)
-	}
-	id, err := s.freeID(o.in.ClientRecipientID)
-	if err != nil {
-		return Record{}, err
-	}
-	return Record{
-		Key: o.key, Hashes: o.hashes, Sequence: o.sequence, Grant: o.grant, Rights: o.claims.Scope,
-		Expires: o.claims.Expires, NotBefore: o.claims.NotBefore, ExpiresIn: o.claims.ExpiresIn,
-		Material: Material{o.material.MasterSecret, o.material.Salt, o.material.Algorithm},
-		Nonce1:   o.in.Nonce1, Nonce2: nonce2, ClientID: o.in.ClientRecipientID, ServerID: id,
-		Server: o.origin.Server,
-	}, nil
-}
-
-// freeID draws a recipient id that no context of ours uses, the channel's included, and that is not the client's own
-// (RFC 9203 §4.2).
-func (s *Server) freeID(clientID []byte) ([]byte, error) {
-	for range 64 {
-		id := make([]byte, idSize)
-		if _, err := io.ReadFull(s.rand, id); err != nil {
-			return nil, fmt.Errorf("recipient id: %w", err)
-		}
-		_, taken := s.live[string(id)]
-		if !taken && !bytes.Equal(id, clientID) && !slices.ContainsFunc(s.reservedIDs, func(r []byte) bool { return bytes.Equal(r, id) }) {
-			return id, nil
-		}
-	}
-	return nil, fmt.Errorf("%w: recipient ids", ErrNoRoom)
-}
-
-// keep makes the context, stores everything in one step and only then lets the context be found.
-func (s *Server) keep(o *offer, r Record) (ace.AuthzInfoAnswer, error) {
-	next := o.state.clone()
-	next.NextSession++
-	r.Number = next.NextSession
-	if err := makeRoom(&next, o, &r); err != nil {
-		return ace.AuthzInfoAnswer{}, refuse(codes.ServiceUnavailable, err)
-	}
-	session, err := s.newSession(r, oscore.Options{})
-	if err != nil {
-		return ace.AuthzInfoAnswer{}, refuse(codes.BadRequest, fmt.Errorf("%w: %w", ErrBadConfirmation, err))
-	}
-	next.raiseEpoch(o.grant.Epoch)
-	next.Sessions = append(next.Sessions, r)
-	next.count(o.claims.ExpiresIn, o.sequence, o.now)
-	now := o.now
-	if !o.claims.IssuedAt.IsZero() {
-		now.raise(o.claims.IssuedAt, o.live)
-	}
-	entry := next.log(o.entry(Accepted, ""))
-	if err := s.save(next, now); err != nil {
-		return ace.AuthzInfoAnswer{}, refuse(codes.InternalServerError, err)
-	}
-	if o.live {
-		s.wantNonce = false
-	}
-	session.opened, session.openedAt = true, now.uptime
-	s.live[string(r.ServerID)] = session
-	s.tell(entry)
-	return ace.AuthzInfoAnswer{Nonce2: r.Nonce2, ServerRecipientID: r.ServerID}, nil
-}
-
-// makeRoom applies the rules of D18 about slots. A context that was used, or that came from the authorization server, is
-// never displaced by an upload that anyone could have replayed.
-func makeRoom(next *State, o *offer, r *Record) error {
-	same := func(x *Record) bool { return bytes.Equal(x.Key, r.Key) }
-	usedToken := slices.ContainsFunc(next.Sessions, func(x Record) bool { return x.Used && x.sameToken(o.hashes) })
-	switch {
-	case !r.Server:
-		next.drop(func(x *Record) bool { return same(x) && x.unconfirmed() })
-	case usedToken: // a late retry of an upload that the client has overtaken by its own
-		r.Server = false
-		next.drop(func(x *Record) bool { return same(x) && x.unconfirmed() })
-	default:
-		next.drop(same)
-	}
-	if r.unconfirmed() && next.unconfirmed() >= MaxUnconfirmed || len(next.Sessions) >= MaxSessions {
-		next.dropOldestUnconfirmed()
-	}
-	if len(next.Sessions) >= MaxSessions {
-		return fmt.Errorf("%w: sessions", ErrNoRoom)
-	}
-	return nil
-}
-
-func (r *Record) unconfirmed() bool { return !r.Used && !r.Server }
-
-func (s *State) unconfirmed() (n int) {
-	for i := range s.Sessions {
-		if s.Sessions[i].unconfirmed() {
-			n++
-		}
-	}
-	return n
-}
-
-// dropOldestUnconfirmed relies on sessions standing in order of arrival.
-func (s *State) dropOldestUnconfirmed() {
-	if i := slices.IndexFunc(s.Sessions, func(r Record) bool { return r.unconfirmed() }); i >= 0 {
-		s.Sessions = slices.Delete(s.Sessions, i, i+1)
-	}
-}
-
-// count starts the life of an exi token at its first acceptance; a repost finds it running and changes nothing.
-func (s *State) count(expiresIn time.Duration, sequence uint64, now instant) {
-	if expiresIn == 0 || slices.ContainsFunc(s.Counts, func(c Count) bool { return c.Sequence == sequence }) {
-		return
-	}
-	s.Counts = append(s.Counts, Count{Sequence: sequence, ExpiresIn: expiresIn, Boot: now.boot, Started: now.uptime})
-	if len(s.Counts) > MaxCounts {
-		lowest := slices.MinFunc(s.Counts, func(a, b Count) int { return cmp.Compare(a.Sequence, b.Sequence) })
-		s.expire(lowest.Sequence)
-	}
-}
-
 func (o *offer) entry(result Result, reason string) Entry {
 	e := Entry{Action: actionAccept, Result: result, Reason: reason, Grant: o.grant.Grant}
 	return o.now.stamp(e)
+}
+
+// cwtOpener opens the CWTs of the device's one shape; a token of another shape is not protected as far as it knows.
+type cwtOpener struct {
+	keys    cwt.Keys
+	decrypt cwt.KeyOpener // zero where no Encrypted_COSE_Key is taken
+}
+
+// Open implements TokenOpener.
+func (c *cwtOpener) Open(token []byte) (*pop.Claims, error) {
+	claims, err := cwt.Open(token, c.keys)
+	switch {
+	case errors.Is(err, cwt.ErrProtection):
+		return nil, fmt.Errorf("%w: %w", ErrBadProtection, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return claims, nil
+}
+
+func newCWTOpener(d *provision.Device) (*cwtOpener, error) {
+	sealed := func(purpose provision.Purpose) cose.FindSymmetric {
+		// The key id is an input of the derivation, so a rotated key needs no announcement (D2).
+		return func(_ cose.Algorithm, kid cose.KeyID) (cose.SymmetricKey, error) { return d.SymmetricKey(purpose, kid) }
+	}
+	c := &cwtOpener{keys: cwt.Keys{Decrypt: sealed(provision.PurposeToken)}}
+	if d.Token.Signed() {
+		c.keys.Verify = func(_ cose.Algorithm, kid cose.KeyID) (*ecdsa.PublicKey, error) { return verifier(d.ASKeys, kid) }
+		c.keys.RequireSignature = true
+	}
+	switch d.Token {
+	case provision.ShapeEncrypt0:
+	case provision.ShapeSign1:
+		c.decrypt.Shared = sealed(provision.PurposeCnf)
+	case provision.ShapeSign1ECDH:
+		c.decrypt.Private = func(cose.Algorithm, cose.KeyID) (*ecdh.PrivateKey, error) { return d.PrivateKey, nil }
+	default:
+		return nil, fmt.Errorf("tokens of shape %s need an opener of their own", d.Token)
+	}
+	return c, nil
+}
+
+func verifier(keys []*cose.Key, kid cose.KeyID) (*ecdsa.PublicKey, error) {
+	for _, key := range keys {
+		if bytes.Equal(key.ID(), kid) {
+			return key.Public(), nil
+		}
+	}
+	return nil, errors.New("unknown key id")
+}
+
+// Material implements TokenOpener. Which form a confirmation may have follows from the shape: input material only where
+// the whole token is encrypted, an encrypted key only where it is signed (D7).
+func (c *cwtOpener) Material(cnf pop.Confirmation) (pop.InputMaterial, error) {
+	switch {
+	case cnf.OSCORE != nil && !c.keys.RequireSignature:
+		return *cnf.OSCORE, nil
+	case cnf.Encrypted != nil && c.keys.RequireSignature:
+		key, err := cwt.DecryptKey(cnf.Encrypted, c.decrypt)
+		if err != nil {
+			return pop.InputMaterial{}, fmt.Errorf("%w: %w", ErrBadConfirmation, err)
+		}
+		return pop.InputMaterial{ID: key.ID(), MasterSecret: key.Secret()}, nil
+	}
+	return pop.InputMaterial{}, fmt.Errorf("%w: not the kind this device takes", ErrBadConfirmation)
+}
+
+// Hashes implements TokenOpener.
+func (c *cwtOpener) Hashes(token []byte) [][]byte {
+	hash := cwt.Hash(token)
+	return [][]byte{hash[:]}
 }

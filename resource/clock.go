@@ -50,6 +50,12 @@ func (i instant) elapsed(boot string, started time.Duration) (d time.Duration, o
 	return i.uptime - started, true
 }
 
+// within says that an earlier instant of this boot is no longer than limit ago. What cannot be told is not.
+func (i instant) within(earlier instant, limit time.Duration) bool {
+	d, ok := i.elapsed(earlier.boot, earlier.uptime)
+	return ok && d <= limit
+}
+
 // stepTooFar says whether t is further ahead than is believed without a live server. The first value ever is believed,
 // because there is nothing to measure it against.
 func (i instant) stepTooFar(t time.Time) bool {

@@ -154,7 +154,7 @@ func (s *Server) judge(d Decision, j judgement) Decision {
 		d.Challenge = true
 		return d.refuse(codes.Unauthorized, ErrNotFresh)
 	}
-	if err := j.spend(); errors.Is(err, ErrUsed) {
+	if err := j.spend(d.action.Methods.Changing()); errors.Is(err, ErrUsed) {
 		return d.refuse(codes.Forbidden, err)
 	} else if err != nil {
 		return d.refuse(codes.ServiceUnavailable, err)
@@ -167,8 +167,8 @@ func (d Decision) refuse(code codes.Code, reason error) Decision {
 	return d
 }
 
-// spend marks a once-action as used (D14).
-func (j judgement) spend() error {
+// spend marks a once-action as used (D14): with all its methods, for one use of it is one, whichever method was asked for.
+func (j judgement) spend(methods aif.Methods) error {
 	if !j.record.once(j.request.Path) {
 		return nil
 	}
@@ -179,7 +179,7 @@ func (j judgement) spend() error {
 	if !j.state.roomToSpend(j.now) {
 		return fmt.Errorf("%w: used-up actions", ErrNoRoom)
 	}
-	j.state.Spent = append(j.state.Spent, Spent{Grant: grant, Path: j.request.Path, Methods: j.method, Expires: j.record.Expires})
+	j.state.Spent = append(j.state.Spent, Spent{Grant: grant, Path: j.request.Path, Methods: methods, Expires: j.record.Expires})
 	return nil
 }
 
@@ -189,7 +189,7 @@ func (r *Record) once(path string) bool {
 }
 
 func (s *State) isSpent(grant pop.GrantID, path string, method aif.Methods) bool {
-	return checks.Once && slices.ContainsFunc(s.Spent, func(x Spent) bool { return x.Grant == grant && x.Path == path && x.Methods == method })
+	return checks.Once && slices.ContainsFunc(s.Spent, func(x Spent) bool { return x.Grant == grant && x.Path == path && x.Methods&method != 0 })
 }
 
 // roomToSpend drops marks that nobody can need: first those long past their grant, and when the table is still full the
@@ -239,7 +239,7 @@ func (s *Server) saveUsedUp(next State, now instant, dropped []uint64) error {
 	var lingering []*Session
 	for _, session := range s.live {
 		if slices.Contains(dropped, session.number) && !session.used {
-			session.used, session.usedAt = true, now.uptime
+			session.used, session.usedAt = true, now
 			lingering = append(lingering, session)
 		}
 	}
@@ -263,7 +263,7 @@ func (s *Server) Act(ctx context.Context, d Decision, call Call) Answer {
 	call.Grant = d.entry.Grant
 	ctx, cancel := context.WithTimeout(ctx, ActionTimeout)
 	defer cancel()
-	answer, err := d.action.do(ctx, call)
+	answer, err := s.do(ctx, d, call)
 	result, reason := Done, ""
 	switch {
 	case err != nil:
@@ -281,6 +281,19 @@ func (s *Server) Act(ctx context.Context, d Decision, call Call) Answer {
 		s.finish(d.entry, result, reason)
 	}
 	return answer
+}
+
+// do runs the action. If it panics, which whoever called Act may survive, the bolt may have moved.
+func (s *Server) do(ctx context.Context, d Decision, call Call) (answer Answer, err error) {
+	returned := false
+	defer func() {
+		if !returned && d.changes {
+			s.finish(d.entry, Unknown, "the action panicked")
+		}
+	}()
+	answer, err = d.action.do(ctx, call)
+	returned = true
+	return answer, err
 }
 
 // unknownOutcome is the diagnostic of 5.00 to something that may have happened.

@@ -185,6 +185,7 @@ func TestNothingLeftDropsTheKey(t *testing.T) {
 	}
 }
 
+// TestOnceCoversEveryChangingMethod: a use belongs to the action (D14), so that a second method is no second use.
 func TestOnceCoversEveryChangingMethod(t *testing.T) {
 	w := lock(t)
 	w.device.Actions = append(w.device.Actions, provision.Action{Name: "dose", Path: "/dose", Methods: aif.POST | aif.PUT})
@@ -192,11 +193,14 @@ func TestOnceCoversEveryChangingMethod(t *testing.T) {
 	w.handle("dose", func(context.Context, resource.Call) (resource.Answer, error) { return resource.Answer{}, nil })
 	c := w.claims()
 	c.Scope, c.Grant.Once = aif.New(aif.Entry{Path: "/dose", Methods: aif.POST | aif.PUT}), []uint{0}
-	s := w.enter(c)
+	token := w.seal(c)
+	s := w.session(upload(token), resource.Origin{})
+	decided(t, w.ask(s, codes.POST, "/dose"), codes.Empty, nil)
 	for _, method := range []codes.Code{codes.POST, codes.PUT} {
-		decided(t, w.ask(s, method, "/dose"), codes.Empty, nil)
 		decided(t, w.ask(s, method, "/dose"), codes.Forbidden, resource.ErrUsed)
 	}
+	_, err := w.accept(upload(token))
+	refused(t, err, codes.Forbidden, resource.ErrUsed)
 }
 
 func TestUnknownOutcomeIsSaid(t *testing.T) {

@@ -6,6 +6,9 @@ import "time"
 const (
 	// MaxSessions is the number of accepted tokens kept at once: more phones than one door sees between two sweeps.
 	MaxSessions = 64
+	// MaxOfGrant is the number of sessions of one grant, and of its running exi tokens with which it may crowd out others': a
+	// guest with many tokens must leave room.
+	MaxOfGrant = 16
 	// MaxUnconfirmed is the number of contexts, in all, that nobody has used yet (D18). /authz-info is open to anyone who
 	// holds a token, so the oldest makes room for the next.
 	MaxUnconfirmed = 8
@@ -14,7 +17,7 @@ const (
 	MaxCounts = 128
 	// MaxSpent is the number of used-up actions kept (D14). A mark whose token may still live is never dropped for space.
 	MaxSpent = 512
-	// MaxRevoked is the number of revoked token hashes kept; the oldest goes first (RFC 9770 §10).
+	// MaxRevoked is the number of revoked token hashes kept (RFC 9770 §10).
 	MaxRevoked = 256
 	// MaxLog is the number of access log entries kept, oldest dropped first: weeks of a busy front door, 50 KiB on disk.
 	MaxLog = 512
@@ -22,8 +25,8 @@ const (
 	MaxLogBatch = 32
 	// MaxReceiptLog is the number of entries in one receipt, which must fit a phone's courier item (D24).
 	MaxReceiptLog = 8
-	// MaxNonces is the number of cnonces given out and not yet returned.
-	MaxNonces = 32
+	// MaxNonces is the number of cnonces remembered as used: more tokens than one device takes in NonceLifetime.
+	MaxNonces = 256
 
 	// NonceLifetime is how long a cnonce is good: a phone's trip to the authorization server and back (RFC 9200 §5.3).
 	NonceLifetime = 5 * time.Minute
@@ -32,6 +35,9 @@ const (
 	// Linger is how long a session whose key is dropped still answers "used": EXCHANGE_LIFETIME of RFC 7252 §4.8.2, so
 	// that a phone which lost the answer learns what happened (D14).
 	Linger = 247 * time.Second
+	// RevokedFor is how long the hash of a token that was never seen is kept at least: no app gets a token for longer, but
+	// for devices without a clock whose exi is very long.
+	RevokedFor = 31 * 24 * time.Hour
 	// SpentFor is how long a mark outlives its token, because a grant may outlive its tokens (D3 keeps keys as long).
 	SpentFor = 400 * 24 * time.Hour
 	// MaxStep is the longest jump of the time or the epoch that is believed without a live authorization server (D16): a
@@ -44,7 +50,7 @@ const (
 
 	// clockDrift is what the device's clock and the server's may differ between two registrations without a write.
 	clockDrift = time.Minute
-	// nonceSize is the length of N2 and cnonce (RFC 9203 §4.2 recommends 8).
+	// nonceSize is the length of N2 (RFC 9203 §4.2 recommends 8), and of the random number and the MAC in a cnonce.
 	nonceSize = 8
 	// maxPeerID is the longest id that leaves room in an AES-CCM-16-64-128 nonce (RFC 8613 §3.3).
 	maxPeerID = 7

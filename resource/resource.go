@@ -8,7 +8,10 @@ package resource
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -245,15 +248,14 @@ func (s *Server) NonceWanted() bool {
 	return s.options.RequireCNonce || s.wantNonce
 }
 
-// NewNonce makes a cnonce: random, good once and for NonceLifetime.
+// NewNonce makes a cnonce: unpredictable, good once and for NonceLifetime.
 func (s *Server) NewNonce() ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	nonce := make([]byte, nonceSize)
-	if _, err := io.ReadFull(s.rand, nonce); err != nil {
+	nonce, err := s.nonces.issue(s.rand, s.now())
+	if err != nil {
 		return nil, fmt.Errorf("cnonce: %w", err)
 	}
-	s.nonces.add(nonce, s.now().uptime)
 	return nonce, nil
 }
 
@@ -294,3 +296,56 @@ func (s *Server) action(path string, method aif.Methods) *action {
 
 // Issuer is the authorization server whose tokens are taken.
 func (s *Server) Issuer() string { return s.device.Issuer }
+
+// nonces are the cnonces given out (RFC 9200 §5.3). Strangers get one for the asking, so none is remembered before it comes
+// back in a token: a nonce is the uptime when it was made and a random number, with a MAC. The key lives in memory: after
+// a restart none is good.
+type nonces struct {
+	key   []byte             // nil: none was given out yet
+	taken map[string]instant // when they came back
+}
+
+func (n *nonces) issue(random io.Reader, now instant) ([]byte, error) {
+	if n.key == nil {
+		key := make([]byte, sha256.Size)
+		if _, err := io.ReadFull(random, key); err != nil {
+			return nil, err
+		}
+		n.key = key
+	}
+	nonce := binary.BigEndian.AppendUint64(nil, uint64(now.uptime))
+	nonce = append(nonce, make([]byte, nonceSize)...)
+	if _, err := io.ReadFull(random, nonce[8:]); err != nil {
+		return nil, err
+	}
+	return append(nonce, n.mac(nonce)...), nil
+}
+
+func (n *nonces) mac(nonce []byte) []byte {
+	h := hmac.New(sha256.New, n.key)
+	h.Write(nonce)
+	return h.Sum(nil)[:nonceSize]
+}
+
+// take consumes a nonce: the second use of one is none. Its token has been verified, so only those whom the authorization
+// server knows can fill the table.
+func (n *nonces) take(nonce []byte, now instant) bool {
+	const size = 8 + nonceSize
+	if n.key == nil || len(nonce) != size+nonceSize || !hmac.Equal(n.mac(nonce[:size]), nonce[size:]) {
+		return false
+	}
+	for value, at := range n.taken {
+		if age, ok := now.elapsed(at.boot, at.uptime); ok && age > NonceLifetime {
+			delete(n.taken, value)
+		}
+	}
+	made := instant{boot: now.boot, uptime: time.Duration(binary.BigEndian.Uint64(nonce))}
+	if _, again := n.taken[string(nonce)]; again || len(n.taken) >= MaxNonces || !now.within(made, NonceLifetime) {
+		return false
+	}
+	if n.taken == nil {
+		n.taken = make(map[string]instant)
+	}
+	n.taken[string(nonce)] = now
+	return true
+}

@@ -2,24 +2,27 @@ package resource
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
-	"time"
+	"io"
+	"slices"
 
 	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
+	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/oscore"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
 // Session is a live association with one client: an accepted token and the security context made from it. It is a name
 // for what Server knows; its context must be used by whoever unprotects requests.
 type Session struct {
-	number   uint64
-	kid      string
-	context  *oscore.Context
-	opened   bool          // its N2 was sent in this run of the program
-	openedAt time.Duration // uptime then
-	used     bool          // every action is used up, the key is dropped
-	usedAt   time.Duration
+	number  uint64
+	kid     string
+	context *oscore.Context
+	opened  instant // its N2 was sent; zero: not in this run of the program
+	used    bool    // every action is used up, the key is dropped
+	usedAt  instant
 }
 
 // Context is the session's OSCORE context.
@@ -71,7 +74,8 @@ type reservation struct {
 	number uint64
 }
 
-// Reserve implements oscore.Sequence. A session that is gone from the store needs no record: it cannot come back.
+// Reserve implements oscore.Sequence. A session that is gone needs no record once the store knows that it is gone: it
+// cannot come back then.
 func (r *reservation) Reserve(limit uint64) error {
 	s := r.server
 	s.mu.Lock()
@@ -79,7 +83,7 @@ func (r *reservation) Reserve(limit uint64) error {
 	next := s.state.clone()
 	record, ok := next.session(r.number)
 	if !ok {
-		return nil
+		return s.flush()
 	}
 	record.Reserved = max(record.Reserved, limit)
 	return s.save(next, s.now())
@@ -96,13 +100,20 @@ func (s *Server) save(next State, now instant) error {
 	return nil
 }
 
+// hold makes next the state without storing it: what is lost with it by a power cut must be of no account.
+func (s *Server) hold(next State, now instant) {
+	next.Time = now.mark()
+	s.state, s.unsaved = next, true
+	s.prune(now)
+}
+
 // prune forgets the contexts of sessions that are gone. One whose key was used up answers "used" a while longer (D14).
 func (s *Server) prune(now instant) {
 	for kid, session := range s.live {
 		if _, ok := s.state.session(session.number); ok {
 			continue
 		}
-		if session.used && now.uptime-session.usedAt < Linger {
+		if age, ok := now.elapsed(session.usedAt.boot, session.usedAt.uptime); session.used && ok && age < Linger {
 			continue
 		}
 		delete(s.live, kid)
@@ -123,42 +134,164 @@ func (s *State) confirm(r *Record) (changed bool) {
 // fresh says whether a request in the session is shown to be made now: by an Echo, or because the context itself cannot
 // be older (D15).
 func (s *Session) fresh(echo bool, now instant) bool {
-	return !checks.Echo || echo || s.opened && now.uptime-s.openedAt <= FreshFor
+	return !checks.Echo || echo || now.within(s.opened, FreshFor)
 }
 
-// nonces are the cnonces given out. They live in memory: after a restart none is good (RFC 9200 §5.3).
-type nonces struct {
-	given map[string]time.Duration // uptime when it was made
-}
-
-func (n *nonces) add(nonce []byte, uptime time.Duration) {
-	if n.given == nil {
-		n.given = make(map[string]time.Duration)
+func (s *Server) record(o *offer) (Record, error) {
+	nonce2 := make([]byte, nonceSize)
+	if _, err := io.ReadFull(s.rand, nonce2); err != nil {
+		return Record{}, fmt.Errorf("nonce2: %w", err)
 	}
-	for value, made := range n.given {
-		if uptime-made > NonceLifetime {
-			delete(n.given, value)
+	id, err := s.freeID(o.in.ClientRecipientID)
+	if err != nil {
+		return Record{}, err
+	}
+	return Record{
+		Key: o.key, Hashes: o.hashes, Sequence: o.sequence, Grant: o.grant, Rights: o.claims.Scope,
+		Expires: o.claims.Expires, NotBefore: o.claims.NotBefore, ExpiresIn: o.claims.ExpiresIn,
+		Material: Material{o.material.MasterSecret, o.material.Salt, o.material.Algorithm},
+		Nonce1:   o.in.Nonce1, Nonce2: nonce2, ClientID: o.in.ClientRecipientID, ServerID: id,
+		Server: o.origin.Server,
+	}, nil
+}
+
+// freeID draws a recipient id that no context of ours uses, the channel's included, and that is not the client's own
+// (RFC 9203 §4.2).
+func (s *Server) freeID(clientID []byte) ([]byte, error) {
+	for range 64 {
+		id := make([]byte, idSize)
+		if _, err := io.ReadFull(s.rand, id); err != nil {
+			return nil, fmt.Errorf("recipient id: %w", err)
+		}
+		_, taken := s.live[string(id)]
+		if !taken && !bytes.Equal(id, clientID) && !slices.ContainsFunc(s.reservedIDs, func(r []byte) bool { return bytes.Equal(r, id) }) {
+			return id, nil
 		}
 	}
-	for len(n.given) >= MaxNonces {
-		n.dropOldest()
-	}
-	n.given[string(nonce)] = uptime
+	return nil, fmt.Errorf("%w: recipient ids", ErrNoRoom)
 }
 
-func (n *nonces) dropOldest() {
-	oldest, at := "", time.Duration(-1)
-	for value, made := range n.given {
-		if at < 0 || made < at {
-			oldest, at = value, made
+// keep makes the context, stores everything in one step and only then lets the context be found. A token that anyone has
+// seen can be shown again and again, so a context for one that is known already, which nobody has used yet, is not worth
+// wearing out the flash: the first request under it stores it.
+func (s *Server) keep(o *offer, r Record) (ace.AuthzInfoAnswer, error) {
+	next := o.state.clone()
+	next.NextSession++
+	r.Number = next.NextSession
+	if err := makeRoom(&next, o, &r); err != nil {
+		return ace.AuthzInfoAnswer{}, refuse(codes.ServiceUnavailable, err)
+	}
+	if !next.count(o) {
+		return ace.AuthzInfoAnswer{}, refuse(codes.ServiceUnavailable, fmt.Errorf("%w: running tokens", ErrNoRoom))
+	}
+	session, err := s.newSession(r, oscore.Options{})
+	if err != nil {
+		return ace.AuthzInfoAnswer{}, refuse(codes.BadRequest, fmt.Errorf("%w: %w", ErrBadConfirmation, err))
+	}
+	next.raiseEpoch(o.grant.Epoch)
+	next.Sessions = append(next.Sessions, r)
+	now := o.now
+	if !o.claims.IssuedAt.IsZero() {
+		now.raise(o.claims.IssuedAt, o.live)
+	}
+	entry := next.log(o.entry(Accepted, ""))
+	if !o.origin.Server && o.known() {
+		s.hold(next, now)
+	} else if err := s.save(next, now); err != nil {
+		return ace.AuthzInfoAnswer{}, refuse(codes.InternalServerError, err)
+	}
+	if o.live {
+		s.wantNonce = false
+	}
+	session.opened = now
+	s.live[string(r.ServerID)] = session
+	s.tell(entry)
+	return ace.AuthzInfoAnswer{Nonce2: r.Nonce2, ServerRecipientID: r.ServerID}, nil
+}
+
+// makeRoom applies the rules of D18 about slots. A context that was used, or that came from the authorization server, is
+// never displaced by an upload that anyone could have replayed.
+func makeRoom(next *State, o *offer, r *Record) error {
+	same := func(x *Record) bool { return bytes.Equal(x.Key, r.Key) }
+	usedToken := slices.ContainsFunc(next.Sessions, func(x Record) bool { return x.Used && x.sameToken(o.hashes) })
+	switch {
+	case !r.Server:
+		next.drop(func(x *Record) bool { return same(x) && x.unconfirmed() })
+	case usedToken: // a late retry of an upload that the client has overtaken by its own
+		r.Server = false
+		next.drop(func(x *Record) bool { return same(x) && x.unconfirmed() })
+	default:
+		next.drop(same)
+	}
+	if r.unconfirmed() && next.unconfirmed() >= MaxUnconfirmed || len(next.Sessions) >= MaxSessions {
+		next.dropOldestUnconfirmed()
+	}
+	if len(next.Sessions) >= MaxSessions || o.full(o.sessions(next)) {
+		return fmt.Errorf("%w: sessions", ErrNoRoom)
+	}
+	return nil
+}
+
+// known reports whether a session of this very token is there.
+func (o *offer) known() bool {
+	return slices.ContainsFunc(o.state.Sessions, func(r Record) bool { return r.sameToken(o.hashes) })
+}
+
+// full reports whether n sessions or counts are all that a grant may have. The owner's own tokens, which have no grant, have
+// no such bound: nobody is to lock him out but himself.
+func (o *offer) full(n int) bool { return o.grant.Grant != (pop.GrantID{}) && n >= MaxOfGrant }
+
+func (o *offer) sessions(s *State) (n int) {
+	for i := range s.Sessions {
+		if s.Sessions[i].Grant.Grant == o.grant.Grant {
+			n++
 		}
 	}
-	delete(n.given, oldest)
+	return n
 }
 
-// take consumes a nonce: the second use of one is none.
-func (n *nonces) take(nonce []byte, uptime time.Duration) bool {
-	made, ok := n.given[string(nonce)]
-	delete(n.given, string(nonce))
-	return ok && uptime-made <= NonceLifetime
+func (o *offer) counts(s *State) (n int) {
+	for _, c := range s.Counts {
+		if c.Grant == o.grant.Grant {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *Record) unconfirmed() bool { return !r.Used && !r.Server }
+
+func (s *State) unconfirmed() (n int) {
+	for i := range s.Sessions {
+		if s.Sessions[i].unconfirmed() {
+			n++
+		}
+	}
+	return n
+}
+
+// dropOldestUnconfirmed relies on sessions standing in order of arrival.
+func (s *State) dropOldestUnconfirmed() {
+	if i := slices.IndexFunc(s.Sessions, func(r Record) bool { return r.unconfirmed() }); i >= 0 {
+		s.Sessions = slices.Delete(s.Sessions, i, i+1)
+	}
+}
+
+// count starts the life of an exi token at its first acceptance; a repost finds it running and changes nothing. When there
+// are too many, the lowest number counts as expired, but no grant may end others' tokens by the mass of its own: false.
+func (s *State) count(o *offer) bool {
+	exi := o.claims.ExpiresIn
+	if exi == 0 || slices.ContainsFunc(s.Counts, func(c Count) bool { return c.Sequence == o.sequence }) {
+		return true
+	}
+	mass := o.full(o.counts(s))
+	s.Counts = append(s.Counts, Count{
+		Sequence: o.sequence, Grant: o.grant.Grant, ExpiresIn: exi, Boot: o.now.boot, Started: o.now.uptime,
+	})
+	if len(s.Counts) <= MaxCounts {
+		return true
+	}
+	lowest := slices.MinFunc(s.Counts, func(a, b Count) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	s.expire(lowest.Sequence)
+	return !mass || lowest.Grant == o.grant.Grant
 }

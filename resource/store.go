@@ -24,6 +24,7 @@ type State struct {
 	Time           TimeMark
 	Epoch          uint64 // tokens of an earlier epoch are refused (D17)
 	News           uint64 // sequence number of the newest news applied
+	NewsHash       []byte // SHA-256 of it, sealed as it was
 	Receipt        []byte // the answer to it, for a repetition
 	HighestExpired uint64 // exi tokens up to this sequence number count as expired (RFC 9200 §5.10.3)
 	NextSession    uint64
@@ -48,6 +49,7 @@ type TimeMark struct {
 // Count is the running life of one exi token. It outlives the token's session, so that a repost continues it.
 type Count struct {
 	Sequence  uint64
+	Grant     pop.GrantID
 	ExpiresIn time.Duration
 	Boot      string
 	Started   time.Duration // uptime of that boot at first acceptance
@@ -57,14 +59,15 @@ type Count struct {
 type Spent struct {
 	Grant   pop.GrantID
 	Path    string
-	Methods aif.Methods // exactly one
+	Methods aif.Methods // all with which the action changes state
 	Expires time.Time   // of the token that was used; the mark is kept SpentFor longer
 }
 
 // Revoked is the hash of a token that must not be used again (RFC 9770).
 type Revoked struct {
 	Hash     []byte
-	Sequence uint64 // of the exi token it belongs to, if it was ever seen; else 0
+	Sequence uint64    // of the exi token it belongs to, if it was ever seen; else 0
+	Over     time.Time // when it can be forgotten; zero: not known
 }
 
 // Record is one accepted token with the security context made from it.

@@ -113,10 +113,12 @@ type badToken struct {
 	code                           string // of the JSON error; "": no JSON
 }
 
-func badTokens(secret string) []badToken {
-	const asJSON = "application/json"
+const ownRights = "grant_type=client_credentials&audience=door-1"
+
+// badMessages are not what this endpoint reads.
+func badMessages(secret string) []badToken {
+	const own, asJSON = ownRights, "application/json"
 	auth := []string{"Authorization", basic("gateway", secret)}
-	own := "grant_type=client_credentials&audience=door-1"
 	long := strings.Repeat("x", 17<<10)
 	return []badToken{
 		{name: "GET", method: "GET", status: 405},
@@ -148,7 +150,14 @@ func badTokens(secret string) []badToken {
 		{name: "JSON with more behind it", kind: asJSON, body: `{"grant_type":"client_credentials","audience":"door-1"} {}`, headers: auth, status: 400, code: "invalid_request"},
 		{name: "deep JSON", kind: asJSON, body: strings.Repeat(`{"a":`, 1000) + "1" + strings.Repeat("}", 1000), headers: auth, status: 400, code: "invalid_request"},
 		{name: "a number as the grant type", kind: asJSON, body: `{"grant_type":2,"audience":"door-1"}`, headers: auth, status: 400, code: "invalid_request"},
+	}
+}
 
+// badQuestions can be read, but come from the wrong client or ask for the wrong thing.
+func badQuestions(secret string) []badToken {
+	const own = ownRights
+	auth := []string{"Authorization", basic("gateway", secret)}
+	return []badToken{
 		{name: "an unknown client", kind: formType, body: own + "&client_id=nobody&client_secret=" + secret, status: 401, code: "invalid_client"},
 		{name: "no client", kind: formType, body: own, status: 401, code: "invalid_client"},
 		{name: "no secret", kind: formType, body: own + "&client_id=gateway", status: 401, code: "invalid_client"},
@@ -182,7 +191,7 @@ func TestBadTokenRequests(t *testing.T) {
 	w := newWorld(t)
 	w.give("gateway", view)
 	b := w.browser()
-	for _, tt := range badTokens(w.secret) {
+	for _, tt := range append(badMessages(w.secret), badQuestions(w.secret)...) {
 		t.Run(tt.name, func(t *testing.T) {
 			headers := tt.headers
 			if tt.kind != "" {

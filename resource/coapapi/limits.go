@@ -8,6 +8,9 @@ const (
 	// token; a flood must not keep a small processor busy with signatures.
 	SourceRate   = 20
 	SourceWindow = time.Minute
+	// UploadRate is how many uploads are opened in SourceWindow, wherever they come from; those of the server are not counted.
+	// A signature takes a small processor some 20 ms, so a flood keeps a tenth of it busy.
+	UploadRate = 300
 	// MaxSources is the number of sources remembered; the one heard longest ago gives way.
 	MaxSources = 256
 	// MaxUpload is the longest upload: the longest token with nonce and id (RFC 9203 §4.1).

@@ -69,6 +69,9 @@ func (a *API) upload(ctx context.Context, r *coapsec.Request, origin resource.Or
 	if err != nil {
 		return message.Message{Code: codes.BadRequest}
 	}
+	if !origin.Server && !a.rate.allowUpload() {
+		return message.Message{Code: codes.TooManyRequests}
+	}
 	answer, err := a.server.Accept(ctx, in, origin)
 	if err != nil {
 		return a.refusal(err, origin)

@@ -6,16 +6,38 @@ import (
 	"time"
 )
 
-// rate counts what sources ask for: a bucket of SourceRate requests each, refilled evenly over SourceWindow.
+// rate counts what sources ask for: a bucket of SourceRate requests each, and one of UploadRate for the uploads of all,
+// refilled evenly over SourceWindow.
 type rate struct {
 	now     func() time.Time
 	mu      sync.Mutex
 	sources map[string]*bucket
+	uploads bucket
 }
 
 type bucket struct {
-	left float64
-	seen time.Time
+	spent float64
+	seen  time.Time
+}
+
+// take takes one of size, if there is one.
+func (b *bucket) take(now time.Time, size float64) bool {
+	refill := now.Sub(b.seen).Seconds() * size / SourceWindow.Seconds()
+	b.spent, b.seen = max(0, b.spent-max(0, refill)), now
+	if b.spent+1 > size {
+		return false
+	}
+	b.spent++
+	return true
+}
+
+// allowUpload takes one upload, whoever it is from: addresses are free to make up, and each costs a signature and perhaps
+// a write.
+func (r *rate) allowUpload() bool {
+	now := r.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.uploads.take(now, UploadRate)
 }
 
 // allow takes one request of a source. A source is a host: ports are free to make up.
@@ -29,16 +51,10 @@ func (r *rate) allow(address string) bool {
 		if len(r.sources) >= MaxSources {
 			r.dropOldest()
 		}
-		b = &bucket{left: SourceRate, seen: now}
+		b = &bucket{seen: now}
 		r.sources[source] = b
 	}
-	refill := now.Sub(b.seen).Seconds() * SourceRate / SourceWindow.Seconds()
-	b.left, b.seen = min(SourceRate, b.left+max(0, refill)), now
-	if b.left < 1 {
-		return false
-	}
-	b.left--
-	return true
+	return b.take(now, SourceRate)
 }
 
 func (r *rate) dropOldest() {

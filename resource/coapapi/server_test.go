@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/client"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/pop/cwt"
 	"github.com/latchkey-ace/latchkey/pop/news"
@@ -315,6 +316,22 @@ func TestSecondAddressIsTried(t *testing.T) {
 	if _, err := r.Register(context.Background()); err == nil {
 		t.Error("registered without an address")
 	}
+}
+
+// TestNonceOverUDP: hints are longer than the shortest question, and a lock answers nobody whose address it does not know
+// with three times what he sent.
+func TestNonceOverUDP(t *testing.T) {
+	d := newDoor(t)
+	d.device.RequireCNonce = true
+	d.start()
+	lock, phone := socket(t, d.security), socket(t, nil)
+	nonce, err := client.Nonce(t.Context(), phone.To(lock.LocalAddr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := d.claims()
+	c.CNonce = nonce
+	enter(t, phone.To(lock.LocalAddr()), c, d.seal(c))
 }
 
 // TestEveryBoundHolds keeps the face's bounds and those of the house in step.

@@ -23,7 +23,7 @@ func sample() resource.State {
 	grant := pop.GrantID{1, 2, 3, 4, 5, 6, 7, 8}
 	return resource.State{
 		Time:  resource.TimeMark{Low: at, Boot: "b", Uptime: time.Hour, Known: true, Boots: 3},
-		Epoch: 5, News: 6, Receipt: []byte{7}, HighestExpired: 8, NextSession: 9, NextEntry: 10, Reported: 4,
+		Epoch: 5, News: 6, Receipt: []byte{7}, NewsHash: []byte{8}, HighestExpired: 8, NextSession: 9, NextEntry: 10, Reported: 4,
 		Sessions: []resource.Record{{
 			Number: 9, Key: []byte{1}, Hashes: [][]byte{{2}, {3}}, Sequence: 11,
 			Grant:   pop.GrantRef{Epoch: 5, Grant: grant, Once: []uint{0}},
@@ -32,9 +32,9 @@ func sample() resource.State {
 			Material: resource.Material{Secret: []byte{4}, Salt: []byte{5}, Algorithm: 10},
 			Nonce1:   []byte{6}, Nonce2: []byte{7}, ClientID: []byte{8}, ServerID: []byte{9}, Server: true, Used: true, Reserved: 64,
 		}},
-		Counts:  []resource.Count{{Sequence: 11, ExpiresIn: time.Minute, Boot: "b", Started: time.Second}},
+		Counts:  []resource.Count{{Sequence: 11, ExpiresIn: time.Minute, Boot: "b", Started: time.Second, Grant: pop.GrantID{3}}},
 		Spent:   []resource.Spent{{Grant: grant, Path: "/door/unlock", Methods: aif.POST, Expires: at}},
-		Revoked: []resource.Revoked{{Hash: []byte{1, 2}, Sequence: 4}},
+		Revoked: []resource.Revoked{{Hash: []byte{1, 2}, Sequence: 4, Over: time.Unix(1_800_000_000, 0).UTC()}},
 		Log: []resource.Entry{{Number: 10, Time: at, Boot: 3, Grant: grant, Action: "unlock", Result: resource.Refused,
 			Reason: "used"}},
 	}
