@@ -8,6 +8,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ func (c *Client) String() string { return "client " + c.ID }
 type Options struct {
 	ID     string
 	Secret string
-	Rand   io.Reader
+	Rand   io.Reader        // nil: crypto/rand
 	Now    func() time.Time // nil: time.Now; says when a token will have ended
 	HTTP   *http.Client     // nil: NewHTTP
 }
@@ -69,6 +70,9 @@ func Discover(ctx context.Context, issuer string, o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{ID: o.ID, Secret: o.Secret, Rand: o.Rand, Now: o.Now, issuer: issuer, http: o.HTTP}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
 	if c.http == nil {
 		c.http = NewHTTP()
 	}
