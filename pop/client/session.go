@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,11 @@ import (
 const (
 	nonceSize    = 8 // bytes of N1 (RFC 9203 §4.1)
 	recipientID1 = 1 // bytes of ID1: one session has one context, so one byte tells them apart
+
+	// padding is an elective option of the experimental range. A device answers a stranger with three times his bytes at
+	// most (RFC 9175 §2.6), so whoever asks for hints has to pay for them.
+	padding     message.OptionID = 65000
+	paddingSize                  = 96
 )
 
 // Saved is all a session needs to go on after a restart. It holds secrets: keep it in a 0600 file.
@@ -75,10 +81,11 @@ type Want struct {
 // Token redeems the grant and returns the session, saved for the first time.
 func (c *Client) Token(ctx context.Context, w Want, save func(Saved) error) (*Session, error) {
 	s := &Session{save: save, rand: c.Rand}
-	if err := s.begin(); err != nil {
+	p, err := s.propose()
+	if err != nil {
 		return nil, err
 	}
-	request, err := s.request(w)
+	request, err := w.request(p)
 	if err != nil {
 		return nil, err
 	}
@@ -86,23 +93,25 @@ func (c *Client) Token(ctx context.Context, w Want, save func(Saved) error) (*Se
 	if err != nil {
 		return nil, err
 	}
-	if err := s.take(response, w, c.Now()); err != nil {
+	if err := s.take(response, w, p, c.Now()); err != nil {
 		return nil, err
 	}
 	return s, s.save(s.saved)
 }
 
-// begin makes N1 and ID1.
-func (s *Session) begin() error {
+// proposal is the client's half of a context. It becomes the session's when a device has answered it: until then a context
+// that works must go on working.
+type proposal struct{ nonce1, recipient []byte }
+
+func (s *Session) propose() (proposal, error) {
 	random := make([]byte, nonceSize+recipientID1)
 	if _, err := io.ReadFull(s.rand, random); err != nil {
-		return fmt.Errorf("nonce: %w", err)
+		return proposal{}, fmt.Errorf("nonce: %w", err)
 	}
-	s.saved.Nonce1, s.saved.Recipient = random[:nonceSize], random[nonceSize:]
-	return nil
+	return proposal{random[:nonceSize], random[nonceSize:]}, nil
 }
 
-func (s *Session) request(w Want) (ace.TokenRequest, error) {
+func (w Want) request(p proposal) (ace.TokenRequest, error) {
 	r := ace.TokenRequest{GrantType: ace.GrantClientCredentials, Audience: w.Audience, Scope: ace.Scope{Words: w.Scope}, CNonce: w.CNonce, Profile: ace.TellProfile()}
 	if w.Code != nil {
 		r.GrantType, r.Code, r.RedirectURI, r.CodeVerifier = ace.GrantAuthorizationCode, w.Code.Value, w.Code.Redirect, w.Code.Verifier
@@ -114,7 +123,7 @@ func (s *Session) request(w Want) (ace.TokenRequest, error) {
 		want := ace.UploadWantHash
 		r.TokenUpload = &want
 		var err error
-		if r.ToRS, err = (ace.AuthzInfo{Nonce1: s.saved.Nonce1, ClientRecipientID: s.saved.Recipient}).Encode(); err != nil {
+		if r.ToRS, err = (ace.AuthzInfo{Nonce1: p.nonce1, ClientRecipientID: p.recipient}).Encode(); err != nil {
 			return r, err
 		}
 	}
@@ -122,7 +131,7 @@ func (s *Session) request(w Want) (ace.TokenRequest, error) {
 }
 
 // take checks the token response (RFC 9200 §5.8.2, RFC 9203 §3.2).
-func (s *Session) take(r *ace.TokenResponse, w Want, now time.Time) error {
+func (s *Session) take(r *ace.TokenResponse, w Want, p proposal, now time.Time) error {
 	switch {
 	case r.Cnf == nil || r.Cnf.OSCORE == nil || len(r.Cnf.OSCORE.MasterSecret) == 0:
 		return errors.New("token response: no possession key")
@@ -147,14 +156,15 @@ func (s *Session) take(r *ace.TokenResponse, w Want, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("token response: from_rs: %w", err)
 	}
-	return s.agree(answer)
+	return s.agree(p, answer)
 }
 
-// agree takes the device's half of the context (RFC 9203 §4.2).
-func (s *Session) agree(a ace.AuthzInfoAnswer) error {
-	if string(a.ServerRecipientID) == string(s.saved.Recipient) {
+// agree puts both halves of a context together (RFC 9203 §4.2).
+func (s *Session) agree(p proposal, a ace.AuthzInfoAnswer) error {
+	if string(a.ServerRecipientID) == string(p.recipient) {
 		return errors.New("the device chose our own identifier (RFC 9203 §4.2)")
 	}
+	s.saved.Nonce1, s.saved.Recipient = p.nonce1, p.recipient
 	s.saved.Nonce2, s.saved.Sender, s.saved.Next = a.Nonce2, a.ServerRecipientID, 0
 	s.keys = nil
 	return nil
@@ -181,10 +191,11 @@ func (s *Session) Deliver(ctx context.Context, x coapsec.Exchanger) error {
 	if len(s.saved.Token) == 0 {
 		return errors.New("the server delivered this token; there is nothing to show")
 	}
-	if err := s.begin(); err != nil {
+	p, err := s.propose()
+	if err != nil {
 		return err
 	}
-	payload, err := ace.AuthzInfo{Token: s.saved.Token, Nonce1: s.saved.Nonce1, ClientRecipientID: s.saved.Recipient}.Encode()
+	payload, err := ace.AuthzInfo{Token: s.saved.Token, Nonce1: p.nonce1, ClientRecipientID: p.recipient}.Encode()
 	if err != nil {
 		return fmt.Errorf("authz-info: %w", err)
 	}
@@ -199,7 +210,7 @@ func (s *Session) Deliver(ctx context.Context, x coapsec.Exchanger) error {
 	if err != nil {
 		return fmt.Errorf("authz-info: %w", err)
 	}
-	if err := s.agree(answer); err != nil {
+	if err := s.agree(p, answer); err != nil {
 		return err
 	}
 	return s.save(s.saved)
@@ -252,7 +263,7 @@ func (s *Session) context() (*oscore.Context, error) {
 	keys, err := oscore.New(oscore.Params{
 		MasterSecret: s.saved.Secret, MasterSalt: pop.MasterSalt(s.saved.Salt, s.saved.Nonce1, s.saved.Nonce2),
 		SenderID: s.saved.Sender, RecipientID: s.saved.Recipient,
-	}, oscore.Options{Sequence: reservation{s}, Next: s.saved.Next})
+	}, oscore.Options{Sequence: reservation{s, s.saved.Nonce1}, Next: s.saved.Next})
 	if err != nil {
 		return nil, fmt.Errorf("security context: %w", err)
 	}
@@ -260,13 +271,21 @@ func (s *Session) context() (*oscore.Context, error) {
 	return keys, nil
 }
 
-// reservation keeps sender sequence numbers from being used twice across restarts (RFC 8613 B.1.1).
-type reservation struct{ s *Session }
+// reservation keeps the sender sequence numbers of one context from being used twice across restarts (RFC 8613 B.1.1).
+type reservation struct {
+	s      *Session
+	nonce1 []byte
+}
 
-// Reserve implements oscore.Sequence.
+var errReplaced = errors.New("a newer context has replaced this one")
+
+// Reserve implements oscore.Sequence. What a context that was replaced meanwhile has used says nothing about its successor.
 func (r reservation) Reserve(limit uint64) error {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
+	if !bytes.Equal(r.nonce1, r.s.saved.Nonce1) {
+		return errReplaced
+	}
 	r.s.saved.Next = limit
 	return r.s.save(r.s.saved)
 }
@@ -274,7 +293,9 @@ func (r reservation) Reserve(limit uint64) error {
 // Nonce asks the device for a cnonce: it sends a request without rights and reads the creation hints (RFC 9200 §5.3).
 // The hints are not proven; only the nonce is used.
 func Nonce(ctx context.Context, x coapsec.Exchanger) ([]byte, error) {
-	response, err := x.Exchange(ctx, coapsec.NewRequest(codes.GET, "/", coapsec.NoFormat, nil))
+	request := coapsec.NewRequest(codes.GET, "/", coapsec.NoFormat, nil)
+	request.Options = request.Options.Add(message.Option{ID: padding, Value: make([]byte, paddingSize)})
+	response, err := x.Exchange(ctx, request)
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ func (w *walker) submit(ctx context.Context, base *url.URL, page []byte, answers
 		}
 	}
 	u, err := base.Parse(form.action)
-	if err != nil || u.Host != base.Host {
+	if err != nil || u.Host != base.Host || u.Scheme != base.Scheme {
 		return nil, errors.New("authorize: the form leads elsewhere")
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), strings.NewReader(form.values.Encode()))
