@@ -97,7 +97,12 @@ func (b *blockwise) take(ctx context.Context, request *Request, part block) mess
 	if code != 0 {
 		return message.Message{Code: code}
 	}
-	return b.pass(ctx, request, body)
+	response := b.pass(ctx, request, body)
+	if response.Code == codes.Unauthorized && part.number > 0 && response.Options.HasOption(OptionEcho) {
+		// The client repeats the block that was challenged, and that one alone.
+		all.reopen(key, body[:part.offset():part.offset()])
+	}
+	return response
 }
 
 func (b *blockwise) tooLarge() message.Message {

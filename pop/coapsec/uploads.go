@@ -67,6 +67,18 @@ func (u *uploads) add(key uploadKey, part block, payload []byte) ([]byte, codes.
 	return nil, codes.Continue
 }
 
+// reopen puts an upload back as it was before its last block, unless the client has begun another.
+func (u *uploads) reopen(key uploadKey, body []byte) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.all[key] != nil {
+		return
+	}
+	upl := u.start(key)
+	upl.body = body
+	u.touch(upl, u.o.Now())
+}
+
 // abandon forgets the upload named key, if there is one.
 func (u *uploads) abandon(key uploadKey) {
 	u.mu.Lock()

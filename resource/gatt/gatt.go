@@ -8,7 +8,9 @@ package gatt
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -17,6 +19,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/pop/gatt"
 	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
 // Options of the service. The zero value is fit for use.
@@ -24,6 +27,7 @@ type Options struct {
 	MTU     int           // largest attribute PDU taken; 0: gatt.MaxMTU
 	Links   int           // centrals at once; 0: DefaultLinks
 	Timeout time.Duration // of an attribute transaction; 0: gatt.DefaultTimeout
+	Log     *slog.Logger  // of panics in the handler; nil: slog.Default()
 
 	// Tap sees every attribute value of every link; see gatt.Options.
 	Tap func(direction string, value []byte)
@@ -41,6 +45,9 @@ type Options struct {
 func Serve(ctx context.Context, l net.Listener, h coapsec.Handler, o Options) error {
 	if o.Links <= 0 {
 		o.Links = DefaultLinks
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
 	}
 	if o.Closed == nil {
 		o.Closed = func(string, error) {}
@@ -128,12 +135,7 @@ func (s *service) idlest() *link {
 }
 
 func (s *service) serve(ctx context.Context, conn net.Conn, l *link) {
-	handle := func(ctx context.Context, request message.Message) message.Message {
-		l.asked.Store(time.Now().UnixNano())
-		l.serving.Add(1)
-		defer l.serving.Add(-1)
-		return s.handler.ServeCoAP(ctx, &coapsec.Request{Message: request, Peer: coapsec.Peer{Address: l.address}})
-	}
+	handle := func(ctx context.Context, request message.Message) message.Message { return s.handle(ctx, l, request) }
 	err := gatt.ServeLink(ctx, conn, handle, gatt.Options{
 		MTU: s.options.MTU, Timeout: s.options.Timeout, Tap: s.options.Tap,
 	})
@@ -145,4 +147,18 @@ func (s *service) serve(ctx context.Context, conn net.Conn, l *link) {
 	delete(s.links, l)
 	s.mu.Unlock()
 	s.options.Closed(l.address, err)
+}
+
+// handle asks the handler. A panic concerns only the request that caused it.
+func (s *service) handle(ctx context.Context, l *link, request message.Message) (response message.Message) {
+	l.asked.Store(time.Now().UnixNano())
+	l.serving.Add(1)
+	defer l.serving.Add(-1)
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.options.Log.Error("handler panicked", "peer", l.address, "cause", cause, "stack", string(debug.Stack()))
+			response = message.Message{Code: codes.InternalServerError}
+		}
+	}()
+	return s.handler.ServeCoAP(ctx, &coapsec.Request{Message: request, Peer: coapsec.Peer{Address: l.address}})
 }

@@ -1,11 +1,14 @@
 package gatt
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -120,6 +123,25 @@ func TestRequestArrivesUnprotectedAndWhole(t *testing.T) {
 	}
 	if request.Peer != (coapsec.Peer{Address: "gatt:1"}) {
 		t.Errorf("peer %+v", request.Peer)
+	}
+}
+
+func TestPanicConcernsOnlyItsRequest(t *testing.T) {
+	var log bytes.Buffer
+	panicking := coapsec.HandlerFunc(func(ctx context.Context, request *coapsec.Request) message.Message {
+		if request.Code == codes.POST {
+			panic("motor")
+		}
+		return who(ctx, request)
+	})
+	path, _ := start(t, panicking, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	c := dial(t, path)
+	response, err := c.Exchange(t.Context(), message.Message{Code: codes.POST})
+	if err != nil || response.Code != codes.InternalServerError || !strings.Contains(log.String(), "motor") {
+		t.Errorf("got %v, %v, logged %q", response.Code, err, log.String())
+	}
+	if got := ask(t, c); got != "gatt:1" {
+		t.Errorf("got %q", got)
 	}
 }
 
