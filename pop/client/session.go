@@ -22,11 +22,13 @@ const (
 	nonceSize    = 8 // bytes of N1 (RFC 9203 §4.1)
 	recipientID1 = 1 // bytes of ID1: one session has one context, so one byte tells them apart
 
-	// padding is an elective option of the experimental range. A device answers a stranger with three times his bytes at
-	// most (RFC 9175 §2.6), so whoever asks for hints has to pay for them.
-	padding     message.OptionID = 65000
-	paddingSize                  = 96
 )
+
+// padding is an elective option of the experimental range. A device answers a stranger with three times his bytes at
+// most (RFC 9175 §2.6), so whoever asks for hints has to pay for them.
+const padding message.OptionID = 65000
+
+const paddingSize = 96 // bytes
 
 // Saved is all a session needs to go on after a restart. It holds secrets: keep it in a 0600 file.
 type Saved struct {
