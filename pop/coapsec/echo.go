@@ -1,8 +1,11 @@
 package coapsec
 
 import (
-	"crypto/subtle"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"sync"
 	"time"
@@ -15,80 +18,86 @@ import (
 // OptionEcho is the number of the Echo option (RFC 9175 §2.2).
 const OptionEcho message.OptionID = 252
 
-// echoes are the outstanding Echo values, in memory only: after a restart nothing that was asked before is fresh. There
-// are two generations, so that forgetting needs no search: values made in the last lifetime, and those before.
+// echoes makes Echo values and takes them back once. Anyone who has recorded a request can make a restarted server give
+// them out, so none is remembered before it comes back: a value is the time when it was made and a number, with a MAC that
+// binds them to context and address. The key lives in memory: after a restart nothing that was asked before is fresh.
 type echoes struct {
 	now    func() time.Time
 	random io.Reader
+	began  time.Time    // what values count from, so that setting the clock makes none young again
+	seed   maphash.Seed // tells contexts apart
 
 	mu         sync.Mutex
-	young, old map[*oscore.Context][]echo
-	turned     time.Time // when young was begun
+	key        []byte // nil: no value was made yet
+	count      uint16
+	young, old map[string]bool // spent in the last lifetime, and before that
+	turned     time.Time       // when young was begun
 }
 
-// echo is one value; it is worth something only for the context and the address it was made for.
-type echo struct {
-	value   [echoSize]byte
-	address string
-	made    time.Time
+func newEchoes(now func() time.Time, random io.Reader) echoes {
+	return echoes{now: now, random: random, began: now(), seed: maphash.MakeSeed()}
 }
 
 // issue makes a value for a peer.
 func (e *echoes) issue(c *oscore.Context, address string) ([]byte, error) {
-	made := echo{address: address, made: e.now()}
-	if _, err := io.ReadFull(e.random, made.value[:]); err != nil {
-		return nil, fmt.Errorf("echo: %w", err)
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.turn(made.made)
-	outstanding := e.young[c]
-	if len(outstanding) == MaxEchoes {
-		outstanding = outstanding[1:]
-	}
-	if outstanding == nil && len(e.young) >= MaxEchoContexts {
-		for any := range e.young {
-			delete(e.young, any)
-			break
+	if e.key == nil {
+		key := make([]byte, sha256.Size)
+		if _, err := io.ReadFull(e.random, key); err != nil {
+			return nil, fmt.Errorf("echo: %w", err)
 		}
+		e.key = key
 	}
-	e.young[c] = append(outstanding, made)
-	return made.value[:], nil
+	e.count++
+	value := binary.BigEndian.AppendUint64(nil, uint64(e.now().Sub(e.began)))
+	value = binary.BigEndian.AppendUint16(value, e.count)
+	return append(value, e.mac(c, address, value)...), nil
 }
 
-// spend says whether value is outstanding for context and address and at most EchoLifetime old, and consumes it.
+func (e *echoes) mac(c *oscore.Context, address string, value []byte) []byte {
+	h := hmac.New(sha256.New, e.key)
+	h.Write(value)
+	h.Write(binary.BigEndian.AppendUint64(nil, maphash.Comparable(e.seed, c)))
+	h.Write([]byte(address))
+	return h.Sum(nil)[:echoMAC]
+}
+
+// spend says whether value was made for context and address and is at most EchoLifetime old, and consumes it.
 func (e *echoes) spend(c *oscore.Context, address string, value []byte) bool {
-	now := e.now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.key == nil || len(value) != echoSize {
+		return false
+	}
+	head := value[:echoSize-echoMAC]
+	if !hmac.Equal(e.mac(c, address, head), value[len(head):]) {
+		return false
+	}
+	now := e.now()
+	age := now.Sub(e.began) - time.Duration(binary.BigEndian.Uint64(head))
+	if age < 0 || age > EchoLifetime {
+		return false
+	}
 	e.turn(now)
-	for _, generation := range []map[*oscore.Context][]echo{e.young, e.old} {
-		for i, known := range generation[c] {
-			if subtle.ConstantTimeCompare(known.value[:], value) != 1 || known.address != address {
-				continue
-			}
-			rest := append(generation[c][:i:i], generation[c][i+1:]...)
-			if generation[c] = rest; len(rest) == 0 {
-				delete(generation, c)
-			}
-			age := now.Sub(known.made)
-			return age >= 0 && age <= EchoLifetime
-		}
+	// The request has been verified, so only those who hold a key can fill the table.
+	if text := string(value); !e.young[text] && !e.old[text] && len(e.young) < MaxSpentEchoes {
+		e.young[text] = true
+		return true
 	}
 	return false
 }
 
-// turn makes the young values old ones once they are all about to expire.
+// turn makes the young values old ones once a lifetime has passed, and forgets the old ones, which are too old to be good.
 func (e *echoes) turn(now time.Time) {
 	age := now.Sub(e.turned)
 	if e.young != nil && age >= 0 && age <= EchoLifetime {
 		return
 	}
-	e.old = e.young
 	if age > 2*EchoLifetime {
-		e.old = nil
+		e.young = nil
 	}
-	e.young, e.turned = map[*oscore.Context][]echo{}, now
+	e.old, e.young, e.turned = e.young, map[string]bool{}, now
 }
 
 // Challenge is a 4.01 with a fresh Echo for the peer and nothing else (RFC 8613 appendix B.1.2): a request that comes back

@@ -2,6 +2,7 @@ package coapsec
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,34 +126,45 @@ func TestEchoBelongsToItsContext(t *testing.T) {
 	}
 }
 
-func TestEchoesAreBounded(t *testing.T) {
+// TestReplaysDisplaceNoEcho: a restarted server must answer what was recorded before with challenges; the phone that is at
+// the door meanwhile must still get in.
+func TestReplaysDisplaceNoEcho(t *testing.T) {
+	d, w, _ := lock(t, oscore.Options{WindowLost: true}, freshOnly)
+	phone := context1(t, 1, 2, oscore.Options{})
+	recorded, _ := protect(t, phone, unlock())
+	value := challenge(t, w, phone)
+	for n := range 100 {
+		w.deliver(recorded, phoneAddress)
+		w.deliver(recorded, fmt.Sprintf("192.0.2.66:%d", n))
+	}
+	w.deliver(echoed(t, phone, value), phoneAddress)
+	if d.opened() != 1 || !d.requests[0].Peer.Fresh {
+		t.Errorf("%d requests came through", d.opened())
+	}
+}
+
+func TestSpentEchoesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, w, _ := lock(t, oscore.Options{}, freshOnly)
-		phone := context1(t, 1, 2, oscore.Options{})
-		oldest := challenge(t, w, phone)
-		var newest []byte
-		for range MaxEchoes {
-			newest = challenge(t, w, phone)
-		}
-		w.deliver(echoed(t, phone, oldest), phoneAddress)
-		w.deliver(echoed(t, phone, newest), phoneAddress)
-		last := d.requests[len(d.requests)-2:]
-		if last[0].Peer.Fresh || !last[1].Peer.Fresh {
-			t.Errorf("oldest fresh: %v, newest fresh: %v", last[0].Peer.Fresh, last[1].Peer.Fresh)
-		}
+		_, w, c := lock(t, oscore.Options{}, freshOnly)
 		e := &w.to.echoes
-		for range MaxEchoContexts + 10 {
-			if _, err := e.issue(new(oscore.Context), phoneAddress); err != nil {
+		spend := func() bool {
+			value, err := e.issue(c, phoneAddress)
+			if err != nil {
 				t.Fatal(err)
 			}
+			return e.spend(c, phoneAddress, value)
 		}
-		if len(e.young) > MaxEchoContexts {
-			t.Errorf("%d contexts, want at most %d", len(e.young), MaxEchoContexts)
+		for n := range MaxSpentEchoes {
+			if !spend() {
+				t.Fatalf("value %d was not good", n)
+			}
+		}
+		if spend() {
+			t.Error("a value was taken that cannot be remembered as spent")
 		}
 		time.Sleep(3 * EchoLifetime)
-		e.spend(nil, "", nil)
-		if len(e.young)+len(e.old) != 0 {
-			t.Errorf("%d contexts remembered after their values expired", len(e.young)+len(e.old))
+		if !spend() || len(e.young)+len(e.old) != 1 {
+			t.Errorf("%d values remembered after they expired", len(e.young)+len(e.old))
 		}
 	})
 }

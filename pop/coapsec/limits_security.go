@@ -7,15 +7,13 @@ const (
 	// EchoLifetime is how long an Echo proves freshness (D15): longer than a slow radio round trip, shorter than the time
 	// it takes to walk away from a door.
 	EchoLifetime = 5 * time.Second
-	// echoSize in bytes: 64 random bits cannot be guessed within EchoLifetime (RFC 9175 §2.3 asks for so many or a MAC).
-	echoSize = 8
+	// echoSize in bytes: time, number and MAC. 64 bits cannot be guessed within EchoLifetime (RFC 9175 §2.3, appendix A).
+	echoSize = 8 + 2 + echoMAC
+	echoMAC  = 8
 	// maxEcho is the longest value RFC 9175 §2.2.1 allows; a peer's own may be of any length up to it.
 	maxEcho = 40
-	// MaxEchoes bounds the outstanding Echo values of one context; the oldest gives way. More than one, because replayed
-	// requests to a restarted server draw challenges too.
-	MaxEchoes = 8
-	// MaxEchoContexts bounds the contexts with outstanding values, some 200 bytes each; beyond it any one gives way.
-	MaxEchoContexts = 8192
+	// MaxSpentEchoes is the number of values remembered as spent, for one EchoLifetime each; beyond it none is good.
+	MaxSpentEchoes = 16384
 	// MaxEchoRepeats is how often a client repeats a request with a new Echo (D15).
 	MaxEchoRepeats = 4
 

@@ -83,7 +83,7 @@ func NewSecurity(contexts Contexts, plain, protected Handler, o SecurityOptions)
 	}
 	return &Security{
 		contexts: contexts, plain: plain, protected: protected, refused: o.Refused,
-		echoes: echoes{now: o.Now, random: o.Rand},
+		echoes: newEchoes(o.Now, o.Rand),
 	}
 }
 
