@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"fmt"
 	"testing"
 	"time"
 
@@ -333,104 +332,121 @@ func w16() []byte {
 	return key
 }
 
-// TestSlots is D18: what displaces what.
-func TestSlots(t *testing.T) {
-	server, phone := resource.Origin{Server: true}, resource.Origin{}
-	setup := func(t *testing.T) (*world, *pop.Claims, []byte) {
-		w := newWorld(t, provision.ShapeEncrypt0, provision.ClockSynced)
-		c := w.claims()
-		return w, c, w.seal(c)
-	}
-	alive := func(w *world, answer ace.AuthzInfoAnswer) bool {
-		_, ok := w.server.Session(answer.ServerRecipientID)
-		return ok
-	}
-	send := func(t *testing.T, w *world, in ace.AuthzInfo, o resource.Origin) ace.AuthzInfoAnswer {
-		t.Helper()
-		answer, err := w.server.Accept(context.Background(), in, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer
-	}
-	use := func(t *testing.T, w *world, a ace.AuthzInfoAnswer) {
-		t.Helper()
-		decided(t, w.ask(w.find(a), codes.GET, "/door"), codes.Empty, nil)
-	}
+// slots is a device whose slots are looked at.
+type slots struct {
+	*world
+	claims *pop.Claims
+	token  []byte
+}
 
+func newSlots(t *testing.T) slots {
+	w := newWorld(t, provision.ShapeEncrypt0, provision.ClockSynced)
+	c := w.claims()
+	return slots{w, c, w.seal(c)}
+}
+
+func (s slots) alive(answer ace.AuthzInfoAnswer) bool {
+	_, ok := s.server.Session(answer.ServerRecipientID)
+	return ok
+}
+
+func (s slots) send(in ace.AuthzInfo, o resource.Origin) ace.AuthzInfoAnswer {
+	s.t.Helper()
+	answer, err := s.server.Accept(context.Background(), in, o)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer
+}
+
+func (s slots) use(a ace.AuthzInfoAnswer) {
+	s.t.Helper()
+	if d := s.ask(s.find(a), codes.GET, "/door"); !d.Allowed() {
+		s.t.Fatal(d.Reason)
+	}
+}
+
+func (s slots) fresh() ace.AuthzInfo { return upload(s.seal(s.world.claims())) }
+
+var phone = resource.Origin{}
+
+// TestSlotsOfTheServer is D18: what an upload over the server's channel displaces.
+func TestSlotsOfTheServer(t *testing.T) {
 	t.Run("the same server upload gets the same answer until it is used", func(t *testing.T) {
-		w, _, token := setup(t)
-		in := upload(token)
-		first := send(t, w, in, server)
-		w.start()
-		again := send(t, w, in, server)
-		if fmt.Sprint(first) == "" || !bytes.Equal(first.Nonce2, again.Nonce2) || !bytes.Equal(first.ServerRecipientID, again.ServerRecipientID) {
+		s := newSlots(t)
+		in := upload(s.token)
+		first := s.send(in, channel)
+		s.start()
+		again := s.send(in, channel)
+		if !bytes.Equal(first.Nonce2, again.Nonce2) || !bytes.Equal(first.ServerRecipientID, again.ServerRecipientID) {
 			t.Errorf("got %x, want %x", again.Nonce2, first.Nonce2)
 		}
-		use(t, w, first)
-		late := send(t, w, in, server)
+		s.use(first)
+		late := s.send(in, channel)
 		if bytes.Equal(late.Nonce2, first.Nonce2) {
 			t.Error("a used context was handed out again")
 		}
-		if !alive(w, first) {
+		if !s.alive(first) {
 			t.Error("a late retry has killed the context in use")
 		}
 	})
+	t.Run("a newer server upload replaces at once", func(t *testing.T) {
+		s := newSlots(t)
+		first := s.send(upload(s.token), channel)
+		s.use(first)
+		newer := s.world.claims()
+		newer.Confirmation = s.claims.Confirmation
+		second := s.send(upload(s.seal(newer)), channel)
+		if s.alive(first) || !s.alive(second) {
+			t.Error("the newer token must stand alone")
+		}
+		_, err := s.accept(upload(s.token))
+		refused(t, err, codes.Unauthorized, resource.ErrSuperseded)
+	})
+	t.Run("no room without an unconfirmed one to go", func(t *testing.T) {
+		s := newSlots(t)
+		for range resource.MaxSessions {
+			s.send(s.fresh(), channel)
+		}
+		_, err := s.accept(s.fresh())
+		refused(t, err, codes.ServiceUnavailable, resource.ErrNoRoom)
+	})
+}
+
+// TestSlotsOfStrangers is D18: what an upload displaces that anyone could have replayed.
+func TestSlotsOfStrangers(t *testing.T) {
 	t.Run("a phone's repost leaves the server's context until it is used", func(t *testing.T) {
-		w, _, token := setup(t)
-		first := send(t, w, upload(token), server)
-		second := send(t, w, upload(token), phone)
-		third := send(t, w, upload(token), phone)
-		if !alive(w, first) || alive(w, second) || !alive(w, third) {
+		s := newSlots(t)
+		first, second, third := s.send(upload(s.token), channel), s.send(upload(s.token), phone), s.send(upload(s.token), phone)
+		if !s.alive(first) || s.alive(second) || !s.alive(third) {
 			t.Error("one unconfirmed slot per key, next to the first")
 		}
-		use(t, w, third)
-		if alive(w, first) || !alive(w, third) {
+		s.use(third)
+		if s.alive(first) || !s.alive(third) {
 			t.Error("the used slot must replace the first")
 		}
 	})
 	t.Run("a replayed upload does not disturb the context in use", func(t *testing.T) {
-		w, _, token := setup(t)
-		first := send(t, w, upload(token), phone)
-		use(t, w, first)
+		s := newSlots(t)
+		first := s.send(upload(s.token), phone)
+		s.use(first)
 		for range 20 {
-			send(t, w, upload(token), phone)
+			s.send(upload(s.token), phone)
 		}
-		use(t, w, first)
-	})
-	t.Run("a newer server upload replaces at once", func(t *testing.T) {
-		w, c, token := setup(t)
-		first := send(t, w, upload(token), server)
-		use(t, w, first)
-		newer := w.claims()
-		newer.Confirmation = c.Confirmation
-		second := send(t, w, upload(w.seal(newer)), server)
-		if alive(w, first) || !alive(w, second) {
-			t.Error("the newer token must stand alone")
-		}
-		_, err := w.accept(upload(token))
-		refused(t, err, codes.Unauthorized, resource.ErrSuperseded)
+		s.use(first)
 	})
 	t.Run("eight unconfirmed in all, oldest first", func(t *testing.T) {
-		w, _, token := setup(t)
-		used := send(t, w, upload(token), phone)
-		use(t, w, used)
-		pushed := send(t, w, upload(w.seal(w.claims())), server)
+		s := newSlots(t)
+		used := s.send(upload(s.token), phone)
+		s.use(used)
+		pushed := s.send(s.fresh(), channel)
 		var unconfirmed []ace.AuthzInfoAnswer
 		for range resource.MaxUnconfirmed + 1 {
-			unconfirmed = append(unconfirmed, send(t, w, upload(w.seal(w.claims())), phone))
+			unconfirmed = append(unconfirmed, s.send(s.fresh(), phone))
 		}
-		if alive(w, unconfirmed[0]) || !alive(w, unconfirmed[1]) || !alive(w, used) || !alive(w, pushed) {
+		if s.alive(unconfirmed[0]) || !s.alive(unconfirmed[1]) || !s.alive(used) || !s.alive(pushed) {
 			t.Error("the oldest unconfirmed must go and nothing else")
 		}
-	})
-	t.Run("no room without an unconfirmed one to go", func(t *testing.T) {
-		w, _, _ := setup(t)
-		for range resource.MaxSessions {
-			send(t, w, upload(w.seal(w.claims())), server)
-		}
-		_, err := w.accept(upload(w.seal(w.claims())))
-		refused(t, err, codes.ServiceUnavailable, resource.ErrNoRoom)
 	})
 }
 
