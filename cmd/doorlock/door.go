@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -74,27 +75,61 @@ func strangers(events *event.Printer, next coapsec.Handler) coapsec.Handler {
 	return coapsec.HandlerFunc(func(ctx context.Context, r *coapsec.Request) message.Message {
 		response := next.ServeCoAP(ctx, r)
 		if path, ok := r.Path(); response.Code == codes.Unauthorized && (!ok || path != "/authz-info") {
-			events.Print(event.Event{Event: "access", Address: r.Peer.Address, Action: r.Code.String(), Result: resource.Refused.String(), Reason: "no possession shown"})
+			events.Stranger(event.Event{Event: "access", Address: r.Peer.Address, Action: r.Code.String(), Result: resource.Refused.String(), Reason: "no possession shown"})
 		}
 		return response
 	})
 }
 
-// resolve finds the address behind coap://HOST[:PORT].
-func resolve(ctx context.Context, uri string) (netip.AddrPort, error) {
+// uplink reaches the server by its name, which is looked up when it is needed and again when nobody answers: a door must
+// open for those who hold tokens while no name service is there, and a server that moved must be found.
+type uplink struct {
+	endpoint   *coapsec.Endpoint
+	host, port string
+
+	mu    sync.Mutex
+	known netip.AddrPort // where the server answered last
+}
+
+var _ coapsec.Exchanger = (*uplink)(nil)
+
+// newUplink reads coap://HOST[:PORT].
+func newUplink(endpoint *coapsec.Endpoint, uri string) (*uplink, error) {
 	u, err := url.Parse(uri)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return nil, err
 	}
-	port := u.Port()
-	if port == "" {
-		port = "5683"
+	return &uplink{endpoint: endpoint, host: u.Hostname(), port: cmp.Or(u.Port(), "5683")}, nil
+}
+
+// Exchange implements coapsec.Exchanger.
+func (u *uplink) Exchange(ctx context.Context, request message.Message) (message.Message, error) {
+	address, err := u.find(ctx)
+	if err != nil {
+		return message.Message{}, err
 	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	response, err := u.endpoint.To(address).Exchange(ctx, request)
+	if err != nil {
+		address = netip.AddrPort{}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.known = address
+	return response, err
+}
+
+func (u *uplink) find(ctx context.Context) (netip.AddrPort, error) {
+	u.mu.Lock()
+	known := u.known
+	u.mu.Unlock()
+	if known.IsValid() {
+		return known, nil
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.host)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	return netip.ParseAddrPort(net.JoinHostPort(ips[0].Unmap().String(), port))
+	return netip.ParseAddrPort(net.JoinHostPort(ips[0].Unmap().String(), u.port))
 }
 
 // shown prints what comes over the server's channel and what goes back. Tokens and nonces are no secrets; keys never stand

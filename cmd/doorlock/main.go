@@ -22,8 +22,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const maxUpload = 4096 // bytes of an assembled upload
-
 func main() { command.Main(root(), nil) }
 
 type options struct {
@@ -53,15 +51,24 @@ func root() *cobra.Command {
 	return c
 }
 
+// lock is the program put together.
+type lock struct {
+	options
+	device *provision.Device
+	clock  device.Clock
+	server *resource.Server
+	events *event.Printer
+}
+
 // run wires provisioning file, state, socket and bolt, and serves until ctx ends.
 func run(ctx context.Context, o options) error {
 	command.IgnoreClosedOutput()
-	events := event.New(os.Stdout, event.Options{JSON: o.json, Gap: "  "})
+	l := &lock{options: o, events: event.New(os.Stdout, event.Options{JSON: o.json, Gap: "  "})}
 	if o.lifetime < time.Second {
 		return errors.New("--lifetime: give at least 1s")
 	}
-	d, err := load(o.provision)
-	if err != nil {
+	var err error
+	if l.device, err = load(o.provision); err != nil {
 		return err
 	}
 	store, err := device.Open(o.state)
@@ -69,18 +76,17 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer store.Close()
-	clock, err := device.NewClock()
+	if l.clock, err = device.NewClock(); err != nil {
+		return err
+	}
+	l.server, err = resource.New(resource.Config{Device: l.device, Store: store, Clock: l.clock}, resource.Options{OnLog: logTo(l.events)})
 	if err != nil {
 		return err
 	}
-	server, err := resource.New(resource.Config{Device: d, Store: store, Clock: clock}, resource.Options{RequireCNonce: d.RequireCNonce, OnLog: logTo(events)})
-	if err != nil {
+	if err := furnish(l.server, l.device, newDoor(l.events)); err != nil {
 		return err
 	}
-	if err := furnish(server, d, newDoor(events)); err != nil {
-		return err
-	}
-	return serve(ctx, o, server, d, events)
+	return l.serve(ctx)
 }
 
 // logTo prints decisions with the number of the boot, which orders them where the time is not known.
@@ -110,53 +116,55 @@ func load(path string) (*provision.Device, error) {
 	return d, nil
 }
 
-func serve(ctx context.Context, o options, server *resource.Server, d *provision.Device, events *event.Printer) error {
-	conn, err := net.ListenPacket("udp", o.listen)
+func (l *lock) serve(ctx context.Context) error {
+	conn, err := net.ListenPacket("udp", l.listen)
 	if err != nil {
-		return fmt.Errorf("--listen %s: %w", o.listen, err)
+		return fmt.Errorf("--listen %s: %w", l.listen, err)
 	}
-	params, err := d.ChannelParams()
+	params, err := l.device.ChannelParams()
 	if err != nil {
 		return err
 	}
 	channel := coapsec.NewChannel(params, coapsec.ChannelOptions{Device: true})
-	api := coapapi.New(server, coapapi.Options{Channel: channel, ChannelID: params.RecipientID})
-	bounds := coapsec.BlockwiseOptions{MaxBody: maxUpload}
+	api := coapapi.New(l.server, coapapi.Options{Channel: channel, ChannelID: params.RecipientID})
 	protected := api.Protected()
-	if o.verbose {
-		protected = shown(events, channel, protected)
+	if l.verbose {
+		protected = shown(l.events, channel, protected)
 	}
-	security := coapsec.NewSecurity(api, coapsec.Blockwise(strangers(events, api.Plain()), bounds), coapsec.Blockwise(protected, bounds), coapsec.SecurityOptions{Refused: events.Refused})
+	security := coapsec.NewSecurity(api,
+		coapsec.Blockwise(strangers(l.events, api.Plain()), coapsec.BlockwiseOptions{}),
+		coapsec.Blockwise(protected, coapsec.BlockwiseOptions{}),
+		coapsec.SecurityOptions{Now: l.clock.Now, Refused: l.events.Refused})
 	endpoint := coapsec.NewEndpoint(conn, security, coapsec.EndpointOptions{})
-	events.Print(event.Event{Event: "listening", Address: conn.LocalAddr().String()})
+	l.events.Print(event.Event{Event: "listening", Address: conn.LocalAddr().String()})
 
-	registrar, err := newRegistrar(ctx, o, server, d, channel, endpoint, events)
+	registrar, err := l.registrar(channel, endpoint)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return endpoint.Serve(ctx) })
 	group.Go(func() error { registrar.Run(ctx); return nil })
-	group.Go(func() error { server.Run(ctx, events.Fault); return nil })
+	group.Go(func() error { l.server.Run(ctx, l.events.Fault); return nil })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
 }
 
-// newRegistrar calls the server from the lock's own socket, so that pushes come back the same way.
-func newRegistrar(ctx context.Context, o options, server *resource.Server, d *provision.Device, channel *coapsec.Channel, endpoint *coapsec.Endpoint, events *event.Printer) (*coapapi.Registrar, error) {
+// registrar calls the server from the lock's own socket, so that pushes come back the same way.
+func (l *lock) registrar(channel *coapsec.Channel, endpoint *coapsec.Endpoint) (*coapapi.Registrar, error) {
 	r := &coapapi.Registrar{
-		Server: server, Channel: channel, Lifetime: o.lifetime, OnError: events.Fault,
+		Server: l.server, Channel: channel, Lifetime: l.lifetime, OnError: l.events.Fault,
 		URIs:         func() []string { return localURIs(endpoint.LocalAddr()) },
-		OnRegistered: func(ace.RegisterAnswer) { events.Print(event.Event{Event: "registered"}) },
+		OnRegistered: func(ace.RegisterAnswer) { l.events.Print(event.Event{Event: "registered"}) },
 	}
-	for _, uri := range d.ASURIs {
-		address, err := resolve(ctx, uri)
+	for _, uri := range l.device.ASURIs {
+		peer, err := newUplink(endpoint, uri)
 		if err != nil {
 			return nil, fmt.Errorf("authorization server %s: %w", uri, err)
 		}
-		r.Peers = append(r.Peers, endpoint.To(address))
+		r.Peers = append(r.Peers, peer)
 	}
 	return r, nil
 }

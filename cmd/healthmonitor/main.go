@@ -25,10 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const (
-	maxUpload   = 4096 // bytes of an assembled upload; a JWT has under 1.5 KiB
-	maxSettings = 64   // bytes
-)
+const maxSettings = 64 // bytes
 
 func main() { command.Main(root(), nil) }
 
@@ -75,30 +72,32 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer store.Close()
-	server, err := newServer(d, store, events)
+	clock, err := device.NewClock()
 	if err != nil {
 		return err
 	}
-	return serve(ctx, path, server, events)
+	server, err := newServer(resource.Config{Device: d, Store: store, Clock: clock}, events)
+	if err != nil {
+		return err
+	}
+	api := coapapi.New(server, coapapi.Options{})
+	security := api.Security(coapsec.SecurityOptions{Now: clock.Now, Refused: events.Refused})
+	return serve(ctx, path, server, security, events)
 }
 
 // newServer furnishes the resource server with the monitor's two actions.
-func newServer(d *provision.Device, store resource.Store, events *event.Printer) (*resource.Server, error) {
-	clock, err := device.NewClock()
-	if err != nil {
-		return nil, err
-	}
-	c := resource.Config{Device: d, Store: store, Clock: clock}
-	if d.Token == provision.ShapeJWT {
-		if c.Opener, err = jwt.New(d); err != nil {
+func newServer(c resource.Config, events *event.Printer) (*resource.Server, error) {
+	var err error
+	if c.Device.Token == provision.ShapeJWT {
+		if c.Opener, err = jwt.New(c.Device); err != nil {
 			return nil, err
 		}
 	}
-	server, err := resource.New(c, resource.Options{RequireCNonce: d.RequireCNonce, OnLog: func(e resource.Entry) { events.Print(event.Access(e)) }})
+	server, err := resource.New(c, resource.Options{OnLog: func(e resource.Entry) { events.Print(event.Access(e)) }})
 	if err != nil {
 		return nil, err
 	}
-	return server, furnish(server, d, &monitor{events: events, settings: "interval=300"})
+	return server, furnish(server, c.Device, &monitor{events: events, settings: "interval=300"})
 }
 
 // furnish gives each named action its part of the monitor. A name we do not know is a mistake in the device's record.
@@ -116,14 +115,11 @@ func furnish(server *resource.Server, d *provision.Device, of *monitor) error {
 	return nil
 }
 
-func serve(ctx context.Context, path string, server *resource.Server, events *event.Printer) error {
+func serve(ctx context.Context, path string, server *resource.Server, security coapsec.Handler, events *event.Printer) error {
 	l, err := gatt.Listen(path)
 	if err != nil {
 		return err
 	}
-	api := coapapi.New(server, coapapi.Options{})
-	bounds := coapsec.BlockwiseOptions{MaxBody: maxUpload}
-	security := coapsec.NewSecurity(api, coapsec.Blockwise(api.Plain(), bounds), coapsec.Blockwise(api.Protected(), bounds), coapsec.SecurityOptions{Refused: events.Refused})
 	events.Print(event.Event{Event: "listening", Address: path})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return gatt.Serve(ctx, l, security, gatt.Options{}) })

@@ -32,3 +32,9 @@ func (c Clock) Uptime() (time.Duration, string) {
 	}
 	return time.Duration(t.Nano()), c.boot
 }
+
+// Now is a time for measuring ages that runs on in sleep, unlike the monotonic part of time.Now. Its date means nothing.
+func (c Clock) Now() time.Time {
+	uptime, _ := c.Uptime()
+	return time.Unix(0, 0).Add(uptime)
+}

@@ -92,7 +92,8 @@ func (s *Store) Load() (resource.State, error) {
 	}
 	state, err := decode(data)
 	if err != nil {
-		return resource.State{}, fmt.Errorf("%s: %w; restore it from a copy, or, if what it held may be forgotten, "+
+		// An older state would protect other messages with numbers and keys that were used since.
+		return resource.State{}, fmt.Errorf("%s: %w; do not restore it from a copy; if what it held may be forgotten, "+
 			"raise the device's epoch at the server, then move the file away", filepath.Join(s.dir, stateFile), err)
 	}
 	return state, nil

@@ -33,11 +33,19 @@ type Options struct {
 	Gap  string // between words; default one space
 }
 
+// maxStrangers is how many lines a second strangers can make a device print: enough to see who rings, too few to fill a
+// disk with them.
+const maxStrangers = 20
+
 // Printer writes events. It is safe for concurrent use, and a device goes on when nobody reads what it prints.
 type Printer struct {
 	mu  sync.Mutex
 	out io.Writer
 	Options
+
+	second time.Time // when the count of strangers began
+	shown  int       // since then
+	hidden int       // since the last line that said so
 }
 
 // New makes a Printer.
@@ -73,7 +81,32 @@ func Access(e resource.Entry) Event {
 
 // Refused prints what was refused before anybody was known.
 func (p *Printer) Refused(address string, why error) {
-	p.Print(Event{Event: "access", Address: address, Result: resource.Refused.String(), Reason: why.Error()})
+	p.Stranger(Event{Event: "access", Address: address, Result: resource.Refused.String(), Reason: why.Error()})
+}
+
+// Stranger prints what somebody did who has shown no key, and now and then how much of that it did not print.
+func (p *Printer) Stranger(e Event) {
+	hidden, show := p.admit(time.Now())
+	if hidden > 0 {
+		p.Print(Event{Event: "access", Result: resource.Refused.String(), Reason: fmt.Sprintf("%d more by strangers", hidden)})
+	}
+	if show {
+		p.Print(e)
+	}
+}
+
+func (p *Printer) admit(now time.Time) (hidden int, show bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.second) >= time.Second {
+		hidden, p.second, p.shown, p.hidden = p.hidden, now, 0, 0
+	}
+	if p.shown == maxStrangers {
+		p.hidden++
+		return 0, false
+	}
+	p.shown++
+	return hidden, true
 }
 
 // Fault prints what went wrong while the device goes on.

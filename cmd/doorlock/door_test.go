@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/cmd/internal/event"
+	"github.com/latchkey-ace/latchkey/pop/coapsec"
+	"github.com/latchkey-ace/latchkey/pop/provision"
+	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
+)
+
+func endpoint(t *testing.T, handler coapsec.Handler) *coapsec.Endpoint {
+	t.Helper()
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := coapsec.NewEndpoint(conn, handler, coapsec.EndpointOptions{})
+	go e.Serve(t.Context())
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// TestLockStartsWithoutNameService: a lock that comes back from a power cut before the router does must serve its guests.
+func TestLockStartsWithoutNameService(t *testing.T) {
+	l := &lock{
+		options: options{lifetime: time.Minute}, events: event.New(io.Discard, event.Options{}),
+		device: &provision.Device{ASURIs: []string{"coap://no..name"}}, // no name service has an answer to this
+	}
+	r, err := l.registrar(nil, endpoint(t, nil))
+	if err != nil || len(r.Peers) != 1 {
+		t.Fatalf("got %v, %v", r, err)
+	}
+	if _, err := r.Peers[0].Exchange(t.Context(), message.Message{Code: codes.GET}); err == nil {
+		t.Error("the server was reached under no name")
+	}
+}
+
+func TestUplinkFindsTheServer(t *testing.T) {
+	server := endpoint(t, coapsec.HandlerFunc(func(_ context.Context, r *coapsec.Request) message.Message {
+		return message.Message{Code: codes.Content}
+	}))
+	up, err := newUplink(endpoint(t, nil), "coap://"+server.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := up.Exchange(t.Context(), message.Message{Code: codes.GET})
+	if err != nil || response.Code != codes.Content {
+		t.Errorf("got %v, %v", response.Code, err)
+	}
+}
