@@ -7,6 +7,7 @@ package coapsec
 
 import (
 	"context"
+	"time"
 
 	"github.com/latchkey-ace/latchkey/pop/oscore"
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -18,6 +19,25 @@ import (
 // When ctx ends first the error is ctx.Err() and the outcome is unknown: the request may have been acted upon.
 type Exchanger interface {
 	Exchange(ctx context.Context, request message.Message) (message.Message, error)
+}
+
+// Observer is an Exchanger that can also observe (RFC 7641 §3).
+type Observer interface {
+	Exchanger
+	// Observe sends request with Observe 0 and calls each with the first answer and with every newer notification, one at a
+	// time and in order, until ctx ends, each returns an error, or an answer without Observe or with an error code ends the
+	// observation. What older notifications said is never told after newer ones. It cancels what it leaves. The error is nil
+	// when the server has ended it, and else ctx.Err(), that of each or that of the exchange.
+	Observe(ctx context.Context, request message.Message, each func(message.Message) error) error
+}
+
+// Observation is the server's end of an observation. It is safe for concurrent use.
+type Observation interface {
+	// Notify sends the next notification; the transport sets token, message id, type and the value of Observe. One that is
+	// no success, or that the handler gives without Observe, ends the observation. The error says that it is over.
+	Notify(ctx context.Context, m message.Message) error
+	// Done is closed when the observation is over: cancelled, replaced, rejected, unanswered or ended.
+	Done() <-chan struct{}
 }
 
 // Handler answers one request with Code, Options and Payload. It may be called concurrently.
@@ -37,6 +57,9 @@ func (f HandlerFunc) ServeCoAP(ctx context.Context, request *Request) message.Me
 type Request struct {
 	message.Message
 	Peer Peer
+	// Observation is set when the client asks to observe and the transport can notify it. It begins when the handler's
+	// answer is a success that carries Observe, and is Done otherwise.
+	Observation Observation
 }
 
 // Peer says where a request came from and, if it was protected, under which security context.
@@ -46,6 +69,8 @@ type Peer struct {
 	Association Association     // what Contexts found for it; callers compare it to know who speaks. nil: not protected
 	Fresh       bool            // the request carried an unused inner Echo, made at most 5 s ago for this context and address
 	Security    *Security       // makes challenges; nil for an unprotected request
+	Session     any             // whose key protects the transport, as its key table says (coapsec/dtls); nil: nobody's
+	Since       time.Time       // when that key was last shown in a handshake; zero without Session
 }
 
 // Path is the request's Uri-Path, "/" joined, always starting with "/". Segments are not normalised: one that is
