@@ -1,12 +1,15 @@
 // Package wire is the one strict CBOR codec of the house (RFC 8949).
 //
-// Decoding refuses duplicate map keys, indefinite lengths, invalid UTF-8, nesting deeper than MaxDepth and bytes after
-// the item; encoding is the core deterministic form (RFC 8949 §4.2.1). It does not know any protocol: the maps and
-// their keys belong to the packages that name them. Start from Marshal and Unmarshal.
+// Decoding refuses duplicate map keys, keys that are neither integers nor text, indefinite lengths, invalid UTF-8, NaN,
+// infinities, bignums, undefined and unassigned simple values, nesting deeper than MaxDepth and bytes after the item:
+// everywhere in the item, before any of it is decoded, also where the destination ignores or keeps it encoded. What
+// decoding allocates is bounded by the length of the input. Encoding is the core deterministic form (RFC 8949 §4.2.1).
+//
+// It does not know any protocol: the maps and their keys belong to the packages that name them. It reads no sequences
+// and no streams. Start from Marshal and Unmarshal.
 package wire
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 
@@ -46,6 +49,10 @@ func decOptions(tags cbor.TagsMode) cbor.DecOptions {
 		MaxArrayElements:  MaxElements,
 		MaxMapPairs:       MaxElements,
 		UTF8:              cbor.UTF8RejectInvalid,
+		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
+		NaN:               cbor.NaNDecodeForbidden,
+		Inf:               cbor.InfDecodeForbidden,
+		BignumTag:         cbor.BignumTagForbidden,
 		IntDec:            cbor.IntDecConvertSignedOrFail,
 		ExtraReturnErrors: cbor.ExtraDecErrorNone,
 	}
@@ -62,31 +69,20 @@ func must[T any](v T, err error) T {
 func Marshal(v any) ([]byte, error) { return encoder.Marshal(v) }
 
 // Unmarshal decodes exactly one item from data into v. On error v may be partly written and must be discarded.
-func Unmarshal(data []byte, v any) error {
+func Unmarshal(data []byte, v any) error { return unmarshal(data, v, false) }
+
+// UnmarshalDeterministic is Unmarshal for items that must be in core deterministic encoding, because a second spelling
+// of a signed or hashed item is a second identity. What byte strings hold is not looked at.
+func UnmarshalDeterministic(data []byte, v any) error { return unmarshal(data, v, true) }
+
+func unmarshal(data []byte, v any, deterministic bool) error {
 	if len(data) > MaxSize {
 		return fmt.Errorf("cbor: %d bytes, at most %d", len(data), MaxSize)
 	}
+	if err := check(data, deterministic); err != nil {
+		return err
+	}
 	return decoder.Unmarshal(data, v)
-}
-
-// UnmarshalDeterministic is Unmarshal for items that must be in core deterministic encoding: the decoded value is
-// encoded again and compared, because a second spelling of a signed or hashed item is a second identity.
-func UnmarshalDeterministic(data []byte, v any) error {
-	if err := Unmarshal(data, v); err != nil {
-		return err
-	}
-	var free any
-	if err := Unmarshal(data, &free); err != nil {
-		return err
-	}
-	again, err := Marshal(free)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(again, data) {
-		return ErrNotDeterministic
-	}
-	return nil
 }
 
 // Diagnose renders one item in CBOR diagnostic notation (RFC 8949 §8), for people. It never fails: what is not CBOR is
