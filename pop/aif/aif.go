@@ -1,6 +1,11 @@
 // Package aif is the Authorization Information Format for REST (RFC 9237): which methods on which local paths.
 //
-// It parses, prints, compares and combines rights; it does not decide who has them. Start from Rights.
+// It parses, prints, compares and combines rights, in CBOR, JSON and a text for people and OAuth scopes ("/door:GET,PUT").
+// Start from Rights, ParseText and Allows; Local names what a CoAP request asks for.
+//
+// It does not decide who has rights, keeps no record of what was created (Created says what such a record would hold),
+// has no wildcards, templates or conditions, which RFC 9237 has not either (§2.2), and knows no Toid and Tperm but
+// local-uri and REST-method-set.
 package aif
 
 import (
@@ -65,16 +70,25 @@ func (a Answer) String() string {
 	return "unknown"
 }
 
-// Allows says whether all methods m may be used on path. No method at all is never allowed.
+// Allows says whether all methods m may be used on path itself. No method at all is never allowed, nor is a dynamic one,
+// which no request has, nor a bit without a meaning, even if the rights hold it. A path named with dynamic methods alone
+// is known: any method on it answers MethodNotAllowed.
 func (r Rights) Allows(path string, m Methods) Answer {
 	granted := r.Methods(path)
 	switch {
 	case granted == 0:
 		return PathUnknown
-	case m == 0 || m&^granted != 0:
+	case m == 0 || m&^granted.Static() != 0:
 		return MethodNotAllowed
 	}
 	return Allowed
+}
+
+// Created is what the rights grant on the resource at location, which a 2.01 response to their holder's request to path
+// has named in its Location options (RFC 9237 §2.3). It holds for that holder alone; who keeps it, and until when, is the
+// resource server's matter. A created resource creates nothing: no dynamic right passes on.
+func (r Rights) Created(path, location string) Rights {
+	return New(Entry{Path: location, Methods: r.Methods(path).OnCreated()})
 }
 
 // Methods is what the rights grant on exactly this path, 0 if they do not name it.

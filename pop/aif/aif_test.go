@@ -10,7 +10,7 @@ import (
 )
 
 func TestAllowsDrivesForbiddenAndMethodNotAllowed(t *testing.T) {
-	rights := aif.New(entry("/door", aif.GET|aif.PUT), entry("/log?from=1", aif.GET), entry("/coffee", aif.DynamicGET))
+	rights := aif.New(entry("/door", aif.GET|aif.PUT), entry("/log?from=1", aif.GET), entry("/coffee", aif.DynamicGET), entry("/odd", aif.GET|1<<7))
 	tests := []struct {
 		name string
 		path string
@@ -32,6 +32,10 @@ func TestAllowsDrivesForbiddenAndMethodNotAllowed(t *testing.T) {
 		{"another query", "/log?from=2", aif.GET, aif.PathUnknown},
 		{"no query", "/log", aif.GET, aif.PathUnknown},
 		{"a dynamic right is none on the path itself", "/coffee", aif.GET, aif.MethodNotAllowed},
+		{"no request has a dynamic method", "/coffee", aif.DynamicGET, aif.MethodNotAllowed},
+		{"a dynamic right is none below the path", "/coffee/1", aif.GET, aif.PathUnknown},
+		{"a bit without a meaning, though granted", "/odd", 1 << 7, aif.MethodNotAllowed},
+		{"a method beside a bit without a meaning", "/odd", aif.GET, aif.Allowed},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -84,6 +88,67 @@ func TestNewLeavesItsArgumentsAlone(t *testing.T) {
 	}
 }
 
+func TestCreatedIsWhatTheDynamicBitsSay(t *testing.T) {
+	rights, err := aif.ParseText(load(t).Dynamic.Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := rights.Created("/a/make-coffee", "/coffee/1")
+	if want := (aif.Rights{entry("/coffee/1", aif.GET|aif.DELETE)}); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for _, path := range []string{"/a", "/a/make-coffee/x", "/coffee/1"} {
+		if got := rights.Created(path, "/coffee/1"); !got.Empty() {
+			t.Errorf("created from %s: got %v, want nothing", path, got)
+		}
+	}
+	if got := got.Created("/coffee/1", "/coffee/1/x"); !got.Empty() {
+		t.Errorf("created from what was created: got %v, want nothing", got)
+	}
+}
+
+func TestStaticAndDynamicPartsConvert(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := aif.Methods(rapid.Uint64().Draw(t, "methods"))
+		s := m.Static()
+		equal(t, "there and back", s.Dynamic().OnCreated(), s)
+		equal(t, "a dynamic bit is not static", s.Dynamic().Static(), 0)
+		equal(t, "a static bit grants nothing on what was created", s.OnCreated(), 0)
+		equal(t, "nothing is lost but what has no meaning", s|m.OnCreated().Dynamic(), m&(0x7f|0x7f<<32))
+		equal(t, "both parts are valid", s.Valid() && m.OnCreated().Valid() && s.Dynamic().Valid(), true)
+	})
+}
+
+func TestSetLaws(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, c := drawRights(t, "a"), drawRights(t, "b"), drawRights(t, "c")
+		same := func(law string, left, right aif.Rights) {
+			if !reflect.DeepEqual(left, right) { // one form for one meaning, so no weaker equality is needed
+				t.Errorf("%s: %v and %v", law, left, right)
+			}
+		}
+		same("union commutes", a.Union(b), b.Union(a))
+		same("intersection commutes", a.Intersect(b), b.Intersect(a))
+		same("union associates", a.Union(b).Union(c), a.Union(b.Union(c)))
+		same("intersection associates", a.Intersect(b).Intersect(c), a.Intersect(b.Intersect(c)))
+		same("union with itself", a.Union(a), a)
+		same("intersection with itself", a.Intersect(a), a)
+		same("nothing added", a.Union(nil), a)
+		same("nothing in common with nothing", a.Intersect(nil), nil)
+		same("nothing left of itself", a.Without(a), nil)
+		same("absorption", a.Union(a.Intersect(b)), a)
+		same("distribution", a.Intersect(b.Union(c)), a.Intersect(b).Union(a.Intersect(c)))
+		same("without twice", a.Without(b).Without(c), a.Without(b.Union(c)))
+		same("without and intersection share nothing", a.Without(b).Intersect(b), nil)
+		equal(t, "a subset has nothing to add", a.Subset(b), a.Union(b).Equal(b))
+		equal(t, "subset is transitive", a.Intersect(b).Subset(b.Union(c)), true)
+		for _, path := range paths {
+			allowed := a.Allows(path, aif.GET) == aif.Allowed
+			equal(t, "a subset allows no more", a.Union(b).Allows(path, aif.GET) == aif.Allowed, allowed || b.Allows(path, aif.GET) == aif.Allowed)
+		}
+	})
+}
+
 func TestSetAlgebra(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := drawRights(t, "a"), drawRights(t, "b")
@@ -114,6 +179,14 @@ func TestCodecsGiveBackWhatTheyTook(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(fromCBOR, rights) {
 			t.Fatalf("cbor: got %v, %v, want %v", fromCBOR, err, rights)
 		}
+		asJSON, err := rights.EncodeJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fromJSON, err := aif.ParseJSON(asJSON)
+		if err != nil || !reflect.DeepEqual(fromJSON, rights) {
+			t.Fatalf("json: got %v, %v, want %v", fromJSON, err, rights)
+		}
 		fromText, err := aif.ParseText(rights.String())
 		if err != nil || !reflect.DeepEqual(fromText, rights) {
 			t.Fatalf("text: got %v, %v, want %v", fromText, err, rights)
@@ -121,7 +194,7 @@ func TestCodecsGiveBackWhatTheyTook(t *testing.T) {
 	})
 }
 
-var paths = []string{"/", "/a", "/ab", "/a/b", "/a?x=1", "/z:z,z"}
+var paths = []string{"/", "/a", "/ab", "/a/b", "/a?x=1&y", "/z:z,z", "/%3C"}
 
 func drawRights(t *rapid.T, label string) aif.Rights {
 	all := aif.Methods(0x7f | 0x7f<<32)

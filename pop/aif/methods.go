@@ -7,8 +7,8 @@ import (
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
-// Method bits (RFC 9237 §3, table 3), bit n for CoAP method code n+1. A Dynamic bit speaks of resources that a POST to
-// the path has created, never of the path itself.
+// Method bits (RFC 9237 §3, figure 4), bit n for CoAP method code n+1. A Dynamic bit, 32 places higher, speaks of
+// resources whose location the holder was given in a 2.01 response to a request to the path, never of the path itself.
 const (
 	GET    Methods = 1 << 0
 	POST   Methods = 1 << 1
@@ -93,6 +93,15 @@ func (m Methods) String() string {
 // Valid reports whether every bit has a meaning. Bits 7 to 31 and from 39 on have none: what they would allow is
 // unknown, so nothing that has one is granted.
 func (m Methods) Valid() bool { return m&^known == 0 }
+
+// Static is the part of m that speaks of the path itself. Bits without a meaning are left out.
+func (m Methods) Static() Methods { return m & static }
+
+// OnCreated is what the dynamic part of m grants on a created resource: GET for Dynamic-GET. It undoes Dynamic.
+func (m Methods) OnCreated() Methods { return m >> dynamicShift & static }
+
+// Dynamic is the static part of m, granted on created resources instead: Dynamic-GET for GET.
+func (m Methods) Dynamic() Methods { return m & static << dynamicShift }
 
 // ChangesState reports whether any of the methods may move a bolt or a dose: all but GET and FETCH, static or dynamic.
 func (m Methods) ChangesState() bool { return m.Changing() != 0 }
