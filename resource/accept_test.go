@@ -306,7 +306,7 @@ func TestMalformedConfirmations(t *testing.T) {
 	for name, m := range map[string]pop.InputMaterial{
 		"id context":   {ID: []byte{1}, MasterSecret: key, ContextID: []byte{1}},
 		"another kdf":  {ID: []byte{1}, MasterSecret: key, HKDF: 7},
-		"another aead": {ID: []byte{1}, MasterSecret: key, Algorithm: 3},
+		"another aead": {ID: []byte{1}, MasterSecret: key, Algorithm: 12},
 		"version 2":    {ID: []byte{1}, MasterSecret: key, Version: 2},
 	} {
 		t.Run(name, func(t *testing.T) {

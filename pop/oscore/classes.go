@@ -7,80 +7,130 @@ import (
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
-// outerOnly are the options of class U and not E (RFC 8613 §4.1, figure 5). Everything else, known or not, is class E:
-// protected on the way out, and discarded from the outside on the way in.
-var outerOnly = map[message.OptionID]bool{
-	message.URIHost:     true,
-	message.URIPort:     true,
-	OptionOSCORE:        true,
-	message.ProxyURI:    true,
-	message.ProxyScheme: true,
+// outerOnly says whether an option is of class U and not E (RFC 8613 §4.1, figure 5). Everything else, known or not, is
+// class E: protected on the way out, and discarded from the outside on the way in. Of those that are both, Observe is set
+// outside by split; Max-Age, No-Response and the Block options are not, for lack of need or because they are a proxy's.
+func outerOnly(id message.OptionID) bool {
+	switch id {
+	case message.URIHost, message.URIPort, OptionOSCORE, message.ProxyURI, message.ProxyScheme:
+		return true
+	}
+	return false
 }
 
-// split parts the options of a message to be protected. Without class U options inner is options itself.
-func split(options message.Options) (inner, outer message.Options, err error) {
-	count := 0
+// What becomes of the Observe option of a message to be protected.
+type observeRule int
+
+const (
+	observeAsked    observeRule = iota // request: the same inside and outside (RFC 8613 §4.1.3.5.1)
+	observeNotified                    // notification: empty inside (§4.1.3.5.2)
+	observeDropped
+)
+
+// split parts the options of a message to be protected into b.sealed and b.result. It returns the Observe option among the
+// former, if there is one.
+func (b *Buffer) split(options message.Options, rule observeRule) (observe *message.Option, err error) {
+	special, err := survey(options)
+	if err != nil {
+		return nil, err
+	}
+	outer := b.options()
+	if !special {
+		b.sealed, b.result = options, outer
+		return nil, nil
+	}
+	sealed := b.parted[:0]
+	for _, o := range options {
+		switch {
+		case outerOnly(o.ID):
+			outer = append(outer, o)
+			continue
+		case o.ID == message.Observe && rule == observeDropped:
+			continue
+		case o.ID == message.Observe:
+			outer = append(outer, o)
+			if rule == observeNotified {
+				o.Value = nil
+			}
+		}
+		sealed = append(sealed, o)
+	}
+	b.parted, b.sealed, b.result = sealed, sealed, outer
+	return observeOf(sealed), nil
+}
+
+// survey says whether options are more than inner ones.
+func survey(options message.Options) (special bool, err error) {
 	previous := message.OptionID(0)
 	for i := range options {
 		id := options[i].ID
 		switch {
 		case id < previous:
-			return nil, nil, fmt.Errorf("%w: options out of order", ErrUnprotectable)
+			return false, fmt.Errorf("%w: options out of order", ErrUnprotectable)
 		case id == OptionOSCORE:
-			return nil, nil, fmt.Errorf("%w: it is protected already", ErrUnprotectable)
+			return false, fmt.Errorf("%w: it is protected already", ErrUnprotectable)
 		case id == message.ProxyURI:
 			// RFC 8613 §4.1.3.3 wants it taken apart, because it shows path and query to everyone.
-			return nil, nil, fmt.Errorf("%w: Proxy-Uri shows the path", ErrUnprotectable)
-		case outerOnly[id]:
-			count++
+			return false, fmt.Errorf("%w: Proxy-Uri shows the path", ErrUnprotectable)
+		case id == message.Observe || outerOnly(id):
+			special = true
 		}
 		previous = id
 	}
-	if count == 0 {
-		return options, nil, nil
-	}
-	inner = make(message.Options, 0, len(options)-count)
-	outer = make(message.Options, 0, count+1)
-	for _, o := range options {
-		if outerOnly[o.ID] {
-			outer = append(outer, o)
-		} else {
-			inner = append(inner, o)
-		}
-	}
-	return inner, outer, nil
+	return special, nil
 }
 
-// mark adds the OSCORE option to the outer options.
-func mark(outer message.Options, value []byte) message.Options {
-	at := len(outer)
-	for i := range outer {
-		if outer[i].ID > OptionOSCORE {
-			at = i
-			break
-		}
+// insert adds an option behind those of its number and below.
+func insert(options message.Options, o message.Option) message.Options {
+	options = append(options, o)
+	at := len(options) - 1
+	for ; at > 0 && options[at-1].ID > o.ID; at-- {
+		options[at] = options[at-1]
 	}
-	outer = append(outer, message.Option{})
-	copy(outer[at+1:], outer[at:])
-	outer[at] = message.Option{ID: OptionOSCORE, Value: value}
-	return outer
+	options[at] = o
+	return options
 }
 
 // merge puts the class U options of the received message among the decrypted ones (RFC 8613 §8.2 step 7). What the
 // sender protected wins over what anyone could have written outside.
-func merge(inner, outer message.Options) (message.Options, error) {
-	for i := range inner {
-		if inner[i].ID == OptionOSCORE {
-			return nil, fmt.Errorf("%w: nested protection", ErrInner)
+func (b *Buffer) merge(outer message.Options) error {
+	for i := range b.result {
+		if b.result[i].ID == OptionOSCORE {
+			return fmt.Errorf("%w: nested protection", ErrInner)
 		}
 	}
 	for _, o := range outer {
-		if outerOnly[o.ID] && o.ID != OptionOSCORE && !inner.HasOption(o.ID) {
-			inner = inner.Add(o)
+		if outerOnly(o.ID) && o.ID != OptionOSCORE && !b.result.HasOption(o.ID) {
+			b.result = insert(b.result, o)
 		}
 	}
-	return inner, nil
+	return nil
 }
+
+func observeOf(options message.Options) *message.Option {
+	for i := range options {
+		if options[i].ID == message.Observe {
+			return &options[i]
+		}
+	}
+	return nil
+}
+
+// registers says whether the option is Observe 0 (RFC 7641 §2).
+func registers(observe *message.Option) bool {
+	if observe == nil {
+		return false
+	}
+	for _, b := range observe.Value {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// codeFETCH is FETCH (RFC 8132 §4).
+const codeFETCH codes.Code = 5
 
 func isRequest(c codes.Code) bool { return c >= 1 && c < 32 }
 

@@ -26,6 +26,12 @@ func pair(t testing.TB, change func(*Params)) (client, server *Context) {
 	return newContext(t, p, Options{}), newContext(t, q, Options{})
 }
 
+func newExchange(c *Context, kid, piv []byte) *Exchange {
+	x := new(Exchange)
+	x.begin(c, kid, piv)
+	return x
+}
+
 func get(path string) message.Message {
 	return message.Message{Code: codes.GET, Options: message.Options{{ID: message.URIPath, Value: []byte(path)}}}
 }
@@ -73,7 +79,7 @@ func optionOf(t testing.TB, m message.Message) Option {
 func TestOptionsAreSplitByClass(t *testing.T) {
 	client, server := pair(t, nil)
 	plain := message.Message{Code: codes.POST, Payload: []byte("p"), Token: message.Token{7}, MessageID: 9, Type: message.NonConfirmable}
-	outside := map[message.OptionID]bool{message.URIHost: true, message.URIPort: true, message.ProxyScheme: true}
+	outside := map[message.OptionID]bool{message.Observe: true, message.URIHost: true, message.URIPort: true, message.ProxyScheme: true}
 	for _, id := range []message.OptionID{1, 3, 4, 5, 6, 7, 8, 11, 12, 14, 15, 17, 20, 23, 27, 28, 39, 60, 252, 258, 292, 65001} {
 		plain.Options = append(plain.Options, message.Option{ID: id, Value: []byte{byte(id)}})
 	}
@@ -86,7 +92,7 @@ func TestOptionsAreSplitByClass(t *testing.T) {
 	if got, want := len(sealed.Options), len(outside)+1; got != want {
 		t.Errorf("%d outer options, want %d", got, want)
 	}
-	if sealed.Code != codes.POST || sealed.MessageID != 9 || sealed.Type != message.NonConfirmable || sealed.Token[0] != 7 {
+	if sealed.Code != codeFETCH || sealed.MessageID != 9 || sealed.Type != message.NonConfirmable || sealed.Token[0] != 7 {
 		t.Errorf("outer header: %+v", sealed)
 	}
 	opened, _ := mustUnprotect(t, server, sealed)
@@ -158,7 +164,7 @@ func TestNewRefuses(t *testing.T) {
 		"both ids empty":    func(p *Params) { p.RecipientID, p.SenderID = nil, []byte{} },
 		"long id context":   func(p *Params) { p.IDContext = make([]byte, 129) },
 		"long salt":         func(p *Params) { p.MasterSalt = make([]byte, 257) },
-		"other algorithm":   func(p *Params) { p.Algorithm = 11 },
+		"other algorithm":   func(p *Params) { p.Algorithm = 24 },
 	} {
 		p := good
 		change(&p)
@@ -286,12 +292,12 @@ func TestErrorResponses(t *testing.T) {
 func TestInnerMessageMustFit(t *testing.T) {
 	client, server := pair(t, nil)
 	seal := func(plaintext []byte) message.Message {
-		x := client.newExchange(client.senderID, []byte{byte(client.next)})
+		x := newExchange(client, client.SenderID(), []byte{byte(client.next)})
 		client.next++
-		option := Option{PartialIV: x.partialIV(), KID: client.senderID, HasKID: true}
+		option := Option{PartialIV: x.partialIV(), KID: client.SenderID(), HasKID: true}
 		return message.Message{
 			Code: codes.POST, Options: message.Options{{ID: OptionOSCORE, Value: option.Encode()}},
-			Payload: client.send.Seal(nil, x.nonce[:], plaintext, x.aad[:x.aadSize]),
+			Payload: client.keys().send.Seal(nil, x.nonce[:], plaintext, x.aad[:x.aadSize]),
 		}
 	}
 	for name, plaintext := range map[string][]byte{

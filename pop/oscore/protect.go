@@ -1,7 +1,6 @@
 package oscore
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/latchkey-ace/latchkey/pop/internal/ccm"
@@ -11,199 +10,150 @@ import (
 )
 
 // ProtectRequest is RFC 8613 §8.1. The request gets a new Partial IV, kid and, if the context has an ID Context, kid
-// context; the outer code is POST. The errors are ErrUnprotectable, ErrExhausted and those of Sequence.
+// context. The outer code is POST; with Observe it is FETCH, and the option stands outside too (§4.1.3.5). The errors are
+// ErrUnprotectable, ErrExhausted and those of Sequence.
 func (c *Context) ProtectRequest(m message.Message) (message.Message, *Exchange, error) {
-	if !isRequest(m.Code) {
-		return message.Message{}, nil, fmt.Errorf("%w: code %d is no request", ErrUnprotectable, m.Code)
-	}
-	inner, outer, err := split(m.Options)
+	x := new(Exchange)
+	sealed, err := c.ProtectRequestIn(new(Buffer), x, m)
 	if err != nil {
 		return message.Message{}, nil, err
+	}
+	return sealed, x, nil
+}
+
+// ProtectRequestIn is ProtectRequest into b, and into x, which may be an Exchange that nobody needs any more. On error x
+// belongs to no request.
+func (c *Context) ProtectRequestIn(b *Buffer, x *Exchange, m message.Message) (message.Message, error) {
+	x.owner = nil
+	if !isRequest(m.Code) {
+		return message.Message{}, fmt.Errorf("%w: code %d is no request", ErrUnprotectable, m.Code)
+	}
+	observe, err := b.split(m.Options, observeAsked)
+	if err != nil {
+		return message.Message{}, err
+	}
+	if c.attacked() {
+		return message.Message{}, ErrExhausted
 	}
 	number, err := c.nextNumber()
 	if err != nil {
-		return message.Message{}, nil, err
+		return message.Message{}, err
 	}
-	var buffer [8]byte
-	x := c.newExchange(c.senderID, encodePIV(&buffer, number))
-	m.Options = inner
+	x.begin(c, c.sender.slice(), encodePIV(&b.encoded, number))
+	x.observes = registers(observe)
 	s := sealing{
 		option: Option{
-			PartialIV: x.partialIV(), KID: c.senderID, HasKID: true,
+			PartialIV: x.partialIV(), KID: c.sender.slice(), HasKID: true,
 			KIDContext: c.kidContext, HasKIDContext: c.kidContext != nil,
 		},
-		nonce: &x.nonce, code: codes.POST, outer: outer,
+		nonce: &x.nonce, code: codes.POST,
 	}
-	sealed, err := c.seal(x, m, &s)
-	return sealed, x, err
+	if observe != nil {
+		s.code = codeFETCH
+	}
+	sealed, err := c.seal(b, x, m, &s)
+	if err != nil {
+		x.owner = nil
+	}
+	return sealed, err
 }
 
-// ProtectResponse is RFC 8613 §8.3, for the x that UnprotectRequest returned. Without ownPIV the request's nonce is used,
-// at most once per request; a second response, one under another context and one to a request received without a replay
-// window get a Partial IV of their own whatever ownPIV says.
+// ProtectResponse is RFC 8613 §8.3, for the x that UnprotectRequest returned. Without ownPIV the first response uses
+// the request's nonce; a later one, one under another context and one to a request received without a replay window get a
+// Partial IV of their own whatever ownPIV says.
+//
+// A success with Observe, to a request that registers an observation, is a notification: the outer code is 2.05, Observe is
+// empty inside and stands outside as it was given (§4.1.3.5.2). In any other response Observe is left out. The errors are
+// those of ProtectRequest.
 func (c *Context) ProtectResponse(x *Exchange, m message.Message, ownPIV bool) (message.Message, error) {
-	return c.protectResponse(x, m, ownPIV, nil)
+	return c.protectResponse(new(Buffer), x, &answer{m: m, ownPIV: ownPIV})
 }
 
-func (c *Context) protectResponse(x *Exchange, m message.Message, ownPIV bool, kidContext []byte) (message.Message, error) {
-	if !isResponse(m.Code) {
-		return message.Message{}, fmt.Errorf("%w: code %d is no response", ErrUnprotectable, m.Code)
+// ProtectResponseIn is ProtectResponse into b.
+func (c *Context) ProtectResponseIn(b *Buffer, x *Exchange, m message.Message, ownPIV bool) (message.Message, error) {
+	return c.protectResponse(b, x, &answer{m: m, ownPIV: ownPIV})
+}
+
+// answer is a response to be protected. Only appendix B.2 has a kid context in it.
+type answer struct {
+	m          message.Message
+	ownPIV     bool
+	kidContext []byte
+}
+
+func (c *Context) protectResponse(b *Buffer, x *Exchange, a *answer) (message.Message, error) {
+	if !isResponse(a.m.Code) {
+		return message.Message{}, fmt.Errorf("%w: code %d is no response", ErrUnprotectable, a.m.Code)
 	}
 	// The nonce of an own request has been used with the very key that would protect this.
 	if !x.served {
 		return message.Message{}, fmt.Errorf("%w: response to an own request", ErrUnprotectable)
 	}
-	inner, outer, err := split(m.Options)
+	rule := observeDropped
+	if x.observes && a.m.Code>>5 == 2 {
+		rule = observeNotified
+	}
+	observe, err := b.split(a.m.Options, rule)
 	if err != nil {
 		return message.Message{}, err
 	}
-	m.Options = inner
-	s := sealing{
-		option: Option{KIDContext: kidContext, HasKIDContext: kidContext != nil},
-		nonce:  &x.nonce, code: codes.Changed, outer: outer,
+	if c.attacked() {
+		return message.Message{}, ErrExhausted
 	}
-	if ownPIV || x.windowLost || x.owner != c || !x.answered.CompareAndSwap(false, true) {
+	s := sealing{
+		option: Option{KIDContext: a.kidContext, HasKIDContext: a.kidContext != nil},
+		nonce:  &x.nonce, code: codes.Changed,
+	}
+	if observe != nil {
+		s.code = codes.Content
+	}
+	if !c.mayReuse(x) || a.ownPIV {
 		number, err := c.nextNumber()
 		if err != nil {
 			return message.Message{}, err
 		}
-		var buffer [8]byte
-		s.option.PartialIV = encodePIV(&buffer, number)
-		s.nonce = new([ccm.NonceSize]byte)
-		c.makeNonce(s.nonce, c.senderID, s.option.PartialIV)
+		s.option.PartialIV = encodePIV(&b.encoded, number)
+		c.makeNonce(&b.nonce, c.sender.slice(), s.option.PartialIV)
+		s.nonce = &b.nonce
 	}
-	return c.seal(x, m, &s)
+	return c.seal(b, x, a.m, &s)
+}
+
+// mayReuse says whether the request's nonce may protect this response: only the first, since a client takes a notification
+// without a Partial IV for the oldest (RFC 8613 §7.4.1).
+func (c *Context) mayReuse(x *Exchange) bool {
+	return x.done.CompareAndSwap(none, withoutIV) && x.owner == c && !x.windowLost && x.number() < MaxEncryptions
 }
 
 // sealing is what requests and responses differ in.
 type sealing struct {
 	option Option
-	nonce  *[ccm.NonceSize]byte
+	nonce  *[maxNonce]byte
 	code   codes.Code // outer
-	outer  message.Options
 }
 
-// seal encrypts m, whose options are already the inner ones, in one buffer behind the option's value.
-func (c *Context) seal(x *Exchange, m message.Message, s *sealing) (message.Message, error) {
-	size := s.option.size() + 2 + len(m.Payload) + c.send.Overhead()
-	for i := range m.Options {
-		size += 5 + len(m.Options[i].Value)
+// seal encrypts m with the options that b.split has set apart, in one buffer behind the option's value.
+func (c *Context) seal(b *Buffer, x *Exchange, m message.Message, s *sealing) (message.Message, error) {
+	size := s.option.size() + 2 + len(m.Payload) + c.algorithm.tag
+	for i := range b.sealed {
+		size += 5 + len(b.sealed[i].Value)
 	}
-	buffer := s.option.append(make([]byte, 0, size))
+	buffer := s.option.append(b.room(size))
 	start := len(buffer)
-	buffer, err := coapwire.Append(append(buffer, byte(m.Code)), m.Options, m.Payload)
+	buffer, err := coapwire.Append(append(buffer, byte(m.Code)), b.sealed, m.Payload)
+	b.sealed = nil // the caller's
 	if err != nil {
 		return message.Message{}, fmt.Errorf("%w: %w", ErrUnprotectable, err)
 	}
 	if len(buffer)-start > ccm.MaxPlaintext {
 		return message.Message{}, fmt.Errorf("%w: longer than %d bytes", ErrUnprotectable, ccm.MaxPlaintext)
 	}
-	buffer = c.send.Seal(buffer[:start], s.nonce[:], buffer[start:], x.aad[:x.aadSize])
+	nonce := s.nonce[:c.algorithm.nonce]
+	buffer = c.keys().send.Seal(buffer[:start], nonce, buffer[start:], x.aad[:x.aadSize])
+	b.bytes = buffer
+	b.result = insert(b.result, message.Option{ID: OptionOSCORE, Value: buffer[:start:start]})
 	m.Code = s.code
-	m.Options = mark(s.outer, buffer[:start:start])
+	m.Options = b.result
 	m.Payload = buffer[start:]
 	return m, nil
-}
-
-// UnprotectRequest is RFC 8613 §8.2. The errors are ErrNoContext, ErrDecode, ErrReplay, ErrDecrypt and ErrInner; only the
-// last one comes after the window has moved. When the window is lost every request that verifies is returned, and
-// Exchange.WindowLost says so.
-func (c *Context) UnprotectRequest(outer message.Message) (message.Message, *Exchange, error) {
-	option, found, err := FindOption(outer)
-	if err != nil {
-		return message.Message{}, nil, err
-	}
-	if !found || !option.HasKID || option.PartialIV == nil {
-		return message.Message{}, nil, fmt.Errorf("%w: no kid or no partial iv", ErrDecode)
-	}
-	if !c.Matches(option) {
-		return message.Message{}, nil, ErrNoContext
-	}
-	x := c.newExchange(c.recipientID, option.PartialIV)
-	x.served = true
-	// RFC 8613 §8.2 steps 3 and 6: the window is checked before, and moved only after, decryption.
-	if !c.admissible(x.number()) {
-		return message.Message{}, nil, ErrReplay
-	}
-	plaintext, err := c.receive.Open(nil, x.nonce[:], outer.Payload, x.aad[:x.aadSize])
-	if err != nil {
-		return message.Message{}, nil, ErrDecrypt
-	}
-	if x.windowLost, err = c.admit(x.number()); err != nil {
-		return message.Message{}, nil, err
-	}
-	inner, err := open(plaintext, outer)
-	if err != nil {
-		return message.Message{}, nil, err
-	}
-	if !isRequest(inner.Code) {
-		return message.Message{}, nil, fmt.Errorf("%w: code %d is no request", ErrInner, inner.Code)
-	}
-	return inner, x, nil
-}
-
-// UnprotectResponse is RFC 8613 §8.4, for the x that ProtectRequest returned. Only one response is accepted per request.
-// The errors are ErrNotProtected, ErrDecode, ErrReplay, ErrDecrypt and ErrInner; after each but ErrReplay the true response
-// may still come.
-func (c *Context) UnprotectResponse(x *Exchange, outer message.Message) (message.Message, error) {
-	if x.owner != c {
-		return message.Message{}, fmt.Errorf("%w: exchange of another context", ErrNoContext)
-	}
-	option, found, err := FindOption(outer)
-	if err != nil {
-		return message.Message{}, err
-	}
-	if !found {
-		return message.Message{}, ErrNotProtected
-	}
-	// Neither is protected in a response, nor expected there; a false one must not pass for a note of the peer.
-	if option.HasKID && !bytes.Equal(option.KID, c.recipientID) ||
-		option.HasKIDContext && !bytes.Equal(option.KIDContext, c.kidContext) {
-		return message.Message{}, fmt.Errorf("%w: kid of another context", ErrDecode)
-	}
-	return c.openResponse(x, outer, option)
-}
-
-func (c *Context) openResponse(x *Exchange, outer message.Message, option Option) (message.Message, error) {
-	if x.served {
-		return message.Message{}, fmt.Errorf("%w: response to a request of the peer", ErrDecode)
-	}
-	nonce := &x.nonce
-	if option.PartialIV != nil {
-		nonce = new([ccm.NonceSize]byte)
-		c.makeNonce(nonce, c.recipientID, option.PartialIV)
-	}
-	plaintext, err := c.receive.Open(nil, nonce[:], outer.Payload, x.aad[:x.aadSize])
-	if err != nil {
-		return message.Message{}, ErrDecrypt
-	}
-	inner, err := open(plaintext, outer)
-	if err != nil {
-		return message.Message{}, err
-	}
-	if !isResponse(inner.Code) {
-		return message.Message{}, fmt.Errorf("%w: code %d is no response", ErrInner, inner.Code)
-	}
-	if !x.answered.CompareAndSwap(false, true) {
-		return message.Message{}, ErrReplay
-	}
-	return inner, nil
-}
-
-// open reads the plaintext of RFC 8613 §5.3 and adds what was left outside.
-func open(plaintext []byte, outer message.Message) (message.Message, error) {
-	if len(plaintext) == 0 {
-		return message.Message{}, fmt.Errorf("%w: empty", ErrInner)
-	}
-	options, payload, err := coapwire.Decode(plaintext[1:])
-	if err != nil {
-		return message.Message{}, fmt.Errorf("%w: %w", ErrInner, err)
-	}
-	if options, err = merge(options, outer.Options); err != nil {
-		return message.Message{}, err
-	}
-	outer.Code = codes.Code(plaintext[0])
-	outer.Options = options
-	outer.Payload = payload
-	return outer, nil
 }

@@ -108,7 +108,7 @@ func (w *WaitResponse1) Accept(response1 message.Message) (*Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner, err := second.openResponse(w.exchange, response1, option)
+	inner, err := second.openResponse(new(Buffer), w.exchange, response1, option)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func (r *Responder) respond(request1 message.Message, option Option, r1 []byte, 
 	if err != nil {
 		return nil, fmt.Errorf("oscore: kid context: %w", err)
 	}
-	reply, err := second.protectResponse(x, message.Message{Code: codes.Unauthorized}, true, wrapped)
+	reply, err := second.protectResponse(new(Buffer), x, &answer{m: message.Message{Code: codes.Unauthorized}, ownPIV: true, kidContext: wrapped})
 	if err != nil {
 		return nil, err
 	}

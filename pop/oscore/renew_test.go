@@ -111,14 +111,14 @@ func TestRenewalOnTheWire(t *testing.T) {
 	}
 	second := newContext(t, func() Params { p := clientRoot; p.IDContext = []byte("R2R2R2R2R1R1R1R1"); return p }(), Options{})
 	second.kidContext = []byte("\x48R2R2R2R2")
-	inner, err := second.openResponse(wait.exchange.reopened(), *reply, optionOf(t, *reply))
+	inner, err := second.openResponse(new(Buffer), wait.exchange.reopened(), *reply, optionOf(t, *reply))
 	if err != nil || inner.Code != codes.Unauthorized || len(inner.Payload) != 0 {
 		t.Errorf("response #1 under R2 ‖ R1: %+v, %v", inner, err)
 	}
 }
 
 // reopened is the exchange before any response.
-func (x *Exchange) reopened() *Exchange { x.answered.Store(false); return x }
+func (x *Exchange) reopened() *Exchange { x.done.Store(none); return x }
 
 func TestReplayedRequest2IsRefused(t *testing.T) {
 	r := newResponder(t, rand.Reader)
@@ -272,7 +272,7 @@ func TestResponse1MustBe4_01(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := second.protectResponse(x, content("done"), true, append([]byte{0x48}, r2...))
+	response, err := second.protectResponse(new(Buffer), x, &answer{content("done"), true, append([]byte{0x48}, r2...)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package oscore
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -220,28 +219,6 @@ func TestNothingIsSentWhenReservingFails(t *testing.T) {
 	_, x := mustRequest(t, c, get("a"))
 	if x.number() != 0 || d.limit != ReserveBatch {
 		t.Errorf("number %d, limit %d", x.number(), d.limit)
-	}
-}
-
-func TestSequenceEnds(t *testing.T) {
-	d := &disk{}
-	p := Params{MasterSecret: testSecret, SenderID: []byte{1}, RecipientID: []byte{2}}
-	c := newContext(t, p, Options{Sequence: d, Next: MaxSequence})
-	m, _ := mustRequest(t, c, get("a"))
-	if got := optionOf(t, m).PartialIV; !bytes.Equal(got, []byte{0xff, 0xff, 0xff, 0xff, 0xff}) {
-		t.Errorf("last partial iv: %x", got)
-	}
-	if d.limit != MaxSequence+1 {
-		t.Errorf("limit %d, want %d", d.limit, uint64(MaxSequence+1))
-	}
-	for range 2 {
-		if _, _, err := c.ProtectRequest(get("a")); !errors.Is(err, ErrExhausted) {
-			t.Errorf("got %v, want %v", err, ErrExhausted)
-		}
-	}
-	again := newContext(t, p, Options{Sequence: d, Next: d.limit})
-	if _, _, err := again.ProtectRequest(get("a")); !errors.Is(err, ErrExhausted) {
-		t.Errorf("after a restart: got %v, want %v", err, ErrExhausted)
 	}
 }
 
