@@ -2,9 +2,11 @@ package coapsec
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -14,48 +16,68 @@ import (
 // job is one request at work.
 type job struct {
 	incoming
-	entry *received
+	key      messageKey
+	entry    *received // only while it runs: what has been forgotten is used for others
+	request  Request   // as the handler sees it, who may keep it
+	options  [usualOptions]message.Option
+	verified bool          // EndpointOptions.Verify said so
+	asks     *registration // nil: for no observation
 }
 
-func (j *job) peer() netip.AddrPort { return j.entry.key.peer }
+func (j *job) peer() netip.AddrPort { return j.key.peer }
 
-// receiveRequest starts the handler, unless the request was seen before or cannot be understood.
-func (e *Endpoint) receiveRequest(ctx context.Context, key messageKey, in incoming) {
+// isProtected: the answer shows that someone holds a key.
+func isProtected(m message.Message) bool { return m.Options.HasOption(optionOSCORE) }
+
+// receiveRequest starts the handler, unless the request was seen before or cannot be understood. data is only lent.
+func (e *Endpoint) receiveRequest(ctx context.Context, key messageKey, data []byte) error {
+	j := &job{key: key}
+	var err error
+	j.size = len(data)
+	if j.Message, err = decodeDatagramInto(j.options[:0], slices.Clone(data)); err != nil {
+		return err
+	}
 	if e.handler == nil {
-		if in.Type == message.Confirmable {
-			e.send(key.peer, encodeEmpty(message.Reset, key.id))
-		}
-		return
+		e.sendNotNil(key.peer, resetIf(j.Type == message.Confirmable, key))
+		return nil
 	}
-	options, unknown := siftOptions(in.Options, criticalInRequests, e.o.Critical)
+	options, unknown := siftOptions(j.Options, criticalInRequests, e.o.Critical)
 	if unknown != 0 {
-		e.refuseOption(key, in, unknown)
-		return
+		e.refuseOption(j, unknown)
+		return nil
 	}
-	in.Options = options
-	e.mu.Lock()
-	known := e.duplicates.find(key, e.o.Now())
-	if known != nil {
-		reply := known.replyTo(in)
-		e.mu.Unlock()
-		if reply != nil {
-			e.send(key.peer, reply)
-		}
-		return
+	j.Options = options
+	if reply, taken := e.begin(j); !taken {
+		e.sendNotNil(key.peer, reply)
+		return nil
 	}
-	entry := e.duplicates.begin(key, in.size)
-	e.mu.Unlock()
-	if entry == nil {
-		// Dropped like a datagram that was lost: the peer tries again, later each time.
-		return
-	}
-	j := &job{in, entry}
 	e.work.Add(1)
 	select {
 	case e.jobs <- j:
 	default:
 		go e.serveJobs(ctx, j)
 	}
+	return nil
+}
+
+// begin makes the entry of a new request. Of one that was seen before it returns the answer; without room the request is
+// dropped like a datagram that was lost: the peer tries again, later each time.
+func (e *Endpoint) begin(j *job) (reply []byte, taken bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if known := e.duplicates.find(j.key, e.o.Now()); known != nil {
+		return known.replyTo(j.incoming), false
+	}
+	j.entry = e.duplicates.begin(j.key, j.size)
+	if j.entry == nil {
+		return nil, false
+	}
+	j.request = Request{Message: j.Message, Peer: Peer{Address: j.entry.from.words()}}
+	if j.Type == message.Confirmable {
+		e.duplicates.wait(j.entry, time.Now())
+		e.watchClock()
+	}
+	return nil, true
 }
 
 // serveJobs runs j and then what comes while it rests. There are as many workers as handlers at work and responses being
@@ -77,18 +99,53 @@ func (e *Endpoint) serveJobs(ctx context.Context, j *job) {
 	}
 }
 
-// refuseOption answers 4.02 or 5.05 (RFC 7252 §5.4.1 and §5.7.2) without remembering it: the same request gets the same answer.
-func (e *Endpoint) refuseOption(key messageKey, in incoming, unknown message.OptionID) {
-	if in.Type != message.Confirmable {
+// watchClock makes acknowledgeLate run when the first of those waiting has waited long enough. One timer serves all, and
+// is left alone while it runs: setting one for each request would cost more than the rest of it. e.mu is held.
+func (e *Endpoint) watchClock() {
+	switch {
+	case e.clockSet:
+		return
+	case e.clock == nil:
+		e.clock = time.AfterFunc(e.o.AckDelay, e.acknowledgeLate)
+	default:
+		e.clock.Reset(time.Until(e.duplicates.waiting.first.at.Add(e.o.AckDelay)))
+	}
+	e.clockSet = true
+}
+
+// acknowledgeLate tells the peers that have waited AckDelay for an answer to go on waiting (RFC 7252 §5.2.2), unless it is
+// on its way.
+func (e *Endpoint) acknowledgeLate() {
+	var late []messageKey
+	e.mu.Lock()
+	e.clockSet = false
+	waiting := &e.duplicates.waiting
+	for due := time.Now().Add(-e.o.AckDelay); waiting.first != nil && !waiting.first.at.After(due); {
+		late = append(late, waiting.first.key)
+		e.duplicates.acknowledge(waiting.first)
+	}
+	if waiting.first != nil {
+		e.watchClock()
+	}
+	e.mu.Unlock()
+	for _, key := range late {
+		e.send(key.peer, encodeEmpty(message.Acknowledgement, key.id))
+	}
+}
+
+// refuseOption answers 4.02 or 5.05 (RFC 7252 §5.4.1 and §5.7.2) without remembering it: the same request gets the same
+// answer. A non-confirmable one is ignored.
+func (e *Endpoint) refuseOption(j *job, unknown message.OptionID) {
+	if j.Type != message.Confirmable {
 		return
 	}
 	response := message.Message{Code: codes.BadOption, Payload: fmt.Appendf(nil, "critical option %d", unknown)}
 	if unknown == message.ProxyURI || unknown == message.ProxyScheme {
 		response = message.Message{Code: codes.ProxyingNotSupported}
 	}
-	j := &job{in, &received{key: key}}
-	if data, err := e.encodeAnswer(j, response, outgoing{kind: message.Acknowledgement, id: key.id}); err == nil {
-		e.send(key.peer, data)
+	response = addressed(response, j, outgoing{kind: message.Acknowledgement, id: j.key.id})
+	if a, err := limited(response, maxAmplification*j.size); err == nil {
+		e.send(j.peer(), a.data)
 	}
 }
 
@@ -100,29 +157,37 @@ type outgoing struct {
 	f    *flight
 }
 
+// answer is a response as it leaves.
+type answer struct {
+	data  []byte // nil: nothing is sent
+	other bool   // it is not what the handler returned
+	free  bool   // maxAmplification does not bind it
+}
+
 // run calls the handler and sends its answer.
 func (e *Endpoint) run(ctx context.Context, j *job) {
-	if j.Type == message.Confirmable {
-		timer := time.AfterFunc(e.o.AckDelay, func() { e.acknowledge(j) })
-		defer timer.Stop()
-	}
-	response := e.call(ctx, j)
+	e.offer(j)
+	response := e.enroll(j, e.call(ctx, j))
 	out := e.route(j, response.Code)
-	data := e.finalAnswer(j, response, out)
-	e.finish(j, data)
+	a := e.finalAnswer(j, response, out)
+	e.finish(j, a.data)
+	var err error
 	switch {
 	case out.f != nil:
-		e.sendSeparate(ctx, j, out.f, separate{data, response.Options.HasOption(optionOSCORE)})
-	case data != nil:
-		e.send(j.peer(), data)
+		err = e.sendSeparate(ctx, j, out.f, a)
+	case a.data != nil:
+		e.send(j.peer(), a.data)
+	}
+	if j.asks != nil {
+		j.asks.open(a, out.f != nil && err == nil, err)
 	}
 }
 
-// route chooses how the response leaves. From then on acknowledge does nothing.
+// route chooses how the response leaves. From then on acknowledgeLate does nothing.
 func (e *Endpoint) route(j *job, code codes.Code) outgoing {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	j.entry.answering = true
+	e.duplicates.choose(j.entry)
 	switch {
 	case j.Type == message.NonConfirmable:
 		return outgoing{kind: message.NonConfirmable, id: e.nextMessageID(j.peer())}
@@ -130,7 +195,7 @@ func (e *Endpoint) route(j *job, code codes.Code) outgoing {
 		f := e.takeOff(j.peer())
 		return outgoing{kind: message.Confirmable, id: f.key.id, f: f}
 	}
-	return outgoing{kind: message.Acknowledgement, id: j.entry.key.id}
+	return outgoing{kind: message.Acknowledgement, id: j.key.id}
 }
 
 // finish remembers what retransmissions of the request are answered with: of a non-confirmable one, nothing (RFC 7252
@@ -145,6 +210,7 @@ func (e *Endpoint) finish(j *job, data []byte) {
 		data = j.entry.answer
 	}
 	e.duplicates.end(j.entry, data, e.o.Now())
+	j.entry = nil
 }
 
 // call asks the handler. A panic concerns only the request that caused it.
@@ -155,86 +221,113 @@ func (e *Endpoint) call(ctx context.Context, j *job) (response message.Message) 
 			response = message.Message{Code: codes.InternalServerError}
 		}
 	}()
-	return e.handler.ServeCoAP(ctx, &Request{Message: j.Message, Peer: Peer{Address: j.peer().String()}})
+	return e.handler.ServeCoAP(ctx, &j.request)
 }
 
-// acknowledge tells the peer to wait (RFC 7252 §5.2.2), unless the answer is on its way.
-func (e *Endpoint) acknowledge(j *job) {
-	empty := encodeEmpty(message.Acknowledgement, j.entry.key.id)
-	e.mu.Lock()
-	late := j.entry.answering
-	if !late {
-		j.entry.acked = true
-		j.entry.answer = empty
-	}
-	e.mu.Unlock()
-	if !late {
-		e.send(j.peer(), empty)
-	}
-}
-
-// finalAnswer is the datagram for what the handler returned, nil for none. A response without a code rejects a
-// confirmable request with a Reset; one that cannot be sent becomes 5.00.
-func (e *Endpoint) finalAnswer(j *job, response message.Message, out outgoing) []byte {
+// finalAnswer is the datagram for what the handler returned. A response without a code rejects a confirmable request with
+// a Reset; one that cannot be sent becomes 5.00.
+func (e *Endpoint) finalAnswer(j *job, response message.Message, out outgoing) answer {
 	if response.Code == codes.Empty {
-		return resetIf(j.Type == message.Confirmable && !j.entry.acked, j.entry.key)
+		return answer{data: resetIf(j.Type == message.Confirmable && !j.entry.acked, j.key), other: true}
 	}
-	data, err := e.encodeAnswer(j, response, out)
+	a, err := e.encodeAnswer(j, response, out)
 	if err == nil {
-		return data
+		return a
 	}
 	e.o.Log.Error("answer not sent", "peer", j.peer(), "code", response.Code, "error", err)
-	data, _ = e.encodeAnswer(j, message.Message{Code: codes.InternalServerError}, out)
-	return data
+	a, _ = limited(addressed(message.Message{Code: codes.InternalServerError}, j, out), maxAmplification*j.size)
+	a.other = true
+	return a
 }
 
-// encodeAnswer encodes a response with the token of its request. An unprotected one that would be too long for its
-// request (maxAmplification) loses its payload, and its options if that is not enough.
-func (e *Endpoint) encodeAnswer(j *job, response message.Message, out outgoing) ([]byte, error) {
-	if !isResponse(response.Code) {
-		return nil, fmt.Errorf("handler returned %v", response.Code)
-	}
+// addressed is a response with what the transport sets.
+func addressed(response message.Message, j *job, out outgoing) message.Message {
 	response.Token, response.Type, response.MessageID = j.Token, out.kind, int32(out.id)
-	data, err := encodeDatagram(response)
-	limit := maxAmplification * j.size
-	if err != nil || len(data) <= limit || response.Options.HasOption(optionOSCORE) {
-		return data, err
+	return response
+}
+
+// encodeAnswer encodes a response with the token of its request. An unprotected one that would be too long for its request
+// goes out if Verify says so, and else the challenge does.
+func (e *Endpoint) encodeAnswer(j *job, response message.Message, out outgoing) (answer, error) {
+	if !isResponse(response.Code) {
+		return answer{}, fmt.Errorf("handler returned %v", response.Code)
 	}
+	response = addressed(response, j, out)
+	data, err := encodeDatagram(response)
+	switch {
+	case err != nil:
+		return answer{}, err
+	case e.o.Trusted || isProtected(response):
+		return answer{data: data, free: true}, nil
+	case len(data) <= maxAmplification*j.size:
+		return answer{data: data}, nil
+	case e.o.Verify == nil:
+		return cut(response, maxAmplification*j.size)
+	}
+	verified, challenge := e.o.Verify(&Request{Message: j.Message, Peer: Peer{Address: j.request.Peer.Address}})
+	switch {
+	case verified:
+		return answer{data: data, free: true}, nil
+	case challenge.Code == codes.Empty:
+		return cut(response, maxAmplification*j.size)
+	}
+	a, err := limited(addressed(challenge, j, out), maxAmplification*j.size)
+	a.other = true
+	return a, err
+}
+
+// limited encodes a response in at most limit bytes if that can be.
+func limited(response message.Message, limit int) (answer, error) {
+	data, err := encodeDatagram(response)
+	if err != nil || len(data) <= limit {
+		return answer{data: data}, err
+	}
+	return cut(response, limit)
+}
+
+// cut takes the payload of a response longer than limit, and its options if that is not enough.
+func cut(response message.Message, limit int) (answer, error) {
 	if response.Code == codes.Content {
 		// Content without its payload would be believed.
-		return nil, fmt.Errorf("answer of %d bytes to an unprotected request of %d", len(data), j.size)
+		return answer{}, fmt.Errorf("answer longer than the %d bytes that an unprotected request gets", limit)
 	}
 	response.Payload = nil
-	response.Options = without(response.Options, message.ETag, message.ContentFormat)
-	if data, err = encodeDatagram(response); err != nil || len(data) <= limit {
-		return data, err
+	response.Options = without(response.Options, message.ETag, message.ContentFormat, message.Block2, message.Size2)
+	data, err := encodeDatagram(response)
+	if err != nil || len(data) > limit {
+		response.Options = nil
+		data, err = encodeDatagram(response)
 	}
-	response.Options = nil
-	return encodeDatagram(response)
-}
-
-// separate is an encoded response that goes in a message of its own.
-type separate struct {
-	data      []byte
-	protected bool
+	return answer{data: data, other: true}, err
 }
 
 // sendSeparate sends a response in a confirmable message of its own until the peer acknowledges it. The transmissions
-// of an unprotected one count together against maxAmplification, but there is at least one.
-func (e *Endpoint) sendSeparate(ctx context.Context, j *job, f *flight, r separate) {
+// of one that is not free count together against maxAmplification, but there is at least one.
+func (e *Endpoint) sendSeparate(ctx context.Context, j *job, f *flight, a answer) error {
 	s, ok := e.beginSeparate(f)
 	if !ok {
-		e.send(j.peer(), r.data)
-		return
+		e.send(j.peer(), a.data)
+		return errOnce
 	}
 	defer e.endSeparate(f)
-	if !r.protected {
-		s.transmissions = max(1, min(s.transmissions, (maxAmplification*j.size-headerLength)/len(r.data)))
+	if !a.free {
+		s.transmissions = affordable(maxAmplification*j.size-headerLength, len(a.data))
 	}
-	if err := e.transmit(ctx, f, r.data, s); err != nil {
+	err := e.transmit(ctx, f, a.data, s)
+	if err == nil && f.reset {
+		err = ErrReset
+	}
+	if err != nil {
 		e.o.Log.Debug("separate response not acknowledged", "peer", j.peer(), "error", err)
 	}
+	return err
 }
+
+// errOnce is for a message that was not repeated, so that nothing is known of it.
+var errOnce = errors.New("sent once")
+
+// affordable is how often a message of the given size may be sent within a budget of bytes; at least once.
+func affordable(budget, size int) int { return max(1, min(maxTransmissions, budget/size)) }
 
 // beginSeparate reports whether there is room to retransmit; if not, f is given up.
 func (e *Endpoint) beginSeparate(f *flight) (schedule, bool) {

@@ -301,7 +301,7 @@ func TestUploadsUnderWayAreBounded(t *testing.T) {
 		one.tag = []byte{byte(n)}
 		one.send(0, true, 6, body(1024))
 	}
-	limit := 2 * (defaultMaxBody + uploadOverhead)
+	limit := 2 * (defaultMaxAnswer + uploadOverhead)
 	if got := layer.unprotected.bytes; got > limit || got < limit/2 {
 		t.Errorf("one peer holds %d bytes, want at most %d", got, limit)
 	}
@@ -327,8 +327,8 @@ func TestBlock2(t *testing.T) {
 	}{
 		{"first block", []byte{0x06}, codes.Changed},
 		{"first block, shortest form", nil, codes.Changed},
-		{"second block", []byte{0x16}, codes.BadOption},
-		{"block 4096", []byte{1, 0, 6}, codes.BadOption},
+		{"second block, of an answer without one", []byte{0x16}, codes.BadRequest},
+		{"block 4096", []byte{1, 0, 6}, codes.BadRequest},
 		{"reserved size", []byte{7}, codes.BadOption},
 		{"four bytes", []byte{0, 0, 0, 6}, codes.BadOption},
 	} {

@@ -72,7 +72,7 @@ func (ch *Channel) Accept(_ context.Context, outer message.Message, option oscor
 		inner, x, err := c.UnprotectRequest(outer)
 		if err == nil {
 			ch.verifiedRequest(c)
-			return Accepted{Inner: inner, Exchange: x, Context: c}, nil
+			return Accepted{Inner: inner, Exchange: x, Context: c, Holds: func() bool { return ch.holds(c) }}, nil
 		}
 		if refused == nil {
 			refused = err
@@ -142,7 +142,16 @@ func (ch *Channel) renewed(outer message.Message) (Accepted, error) {
 		return Accepted{Reply: r.Reply}, nil
 	}
 	ch.current, ch.previous, ch.lost = r.Context, nil, 0
-	return Accepted{Inner: r.Inner, Exchange: r.Exchange, Context: r.Context}, nil
+	return Accepted{
+		Inner: r.Inner, Exchange: r.Exchange, Context: r.Context, Holds: func() bool { return ch.holds(r.Context) },
+	}, nil
+}
+
+// holds says whether c has not been replaced.
+func (ch *Channel) holds(c *oscore.Context) bool {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return c == ch.current || c == ch.previous || ch.pending != nil && c == ch.pending.context
 }
 
 // Exchange sends inner to the peer through x, in the client role, and returns the verified response. Without a context, or
@@ -183,7 +192,8 @@ func contextGone(err error) bool {
 // under exchanges inner under c. An exchange lost under the current context counts, but giving up oneself is no sign that
 // the peer has lost the context.
 func (ch *Channel) under(ctx context.Context, x Exchanger, c *oscore.Context, inner message.Message) (message.Message, error) {
-	s := secured{next: x, context: c, verified: func() { ch.verified(c) }}
+	s := newSecured(x, c)
+	s.verified = func() { ch.verified(c) }
 	response, err := s.Exchange(ctx, inner)
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, oscore.ErrUnprotectable) {
 		return response, err

@@ -1,8 +1,15 @@
 // Package coapsec puts OSCORE (RFC 8613) under any CoAP handler and client, and owns the transports that carry it.
 //
-// Endpoint is one UDP socket in both roles. Security unprotects requests, finds who the Peer is and protects the
-// answers; Secure does the same for a client. Channel is the association between a device and its authorization
-// server, whose contexts are made fresh by RFC 8613 appendix B.2. It decides nothing about rights.
+// A server starts from NewEndpoint, one UDP socket in both roles, with a Security as its handler: that unprotects requests,
+// finds who the Peer is and protects the answers. Blockwise around the handlers behind it puts bodies together and divides
+// them (RFC 7959), and Reachability keeps long answers from addresses that nobody has shown to be at (RFC 9175).
+//
+// A client starts from Endpoint.To, with Secure around it under a security context or Reachable in the clear, and Blocks
+// around either. Channel is the association between a device and its authorization server, whose contexts are made fresh by
+// RFC 8613 appendix B.2. The folders dtls and gocoap are other transports.
+//
+// It decides nothing about rights. Not covered are multicast and Group OSCORE, forward proxies, Q-Block (RFC 9177), and the
+// blocks above 1024 bytes of CoAP over TCP (RFC 8323 §6).
 package coapsec
 
 import (
@@ -67,9 +74,9 @@ type Peer struct {
 	Address     string          // transport address, e.g. "192.0.2.1:5683" or "gatt:1"; a claim, not an identity
 	Context     *oscore.Context // nil: the request was not protected
 	Association Association     // what Contexts found for it; callers compare it to know who speaks. nil: not protected
-	Fresh       bool            // the request carried an unused inner Echo, made at most 5 s ago for this context and address
+	Fresh       bool            // it carried an unused Echo, made at most 5 s ago for this context or session and address, or Since is at most 5 s ago
 	Security    *Security       // makes challenges; nil for an unprotected request
-	Session     any             // whose key protects the transport, as its key table says (coapsec/dtls); nil: nobody's
+	Session     any             // whose key protects the transport, as its key table says (coapsec/dtls); comparable. nil: nobody's, or Context is set
 	Since       time.Time       // when that key was last shown in a handshake; zero without Session
 }
 

@@ -10,7 +10,6 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/internal/coapwire"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
-	"github.com/plgd-dev/go-coap/v3/udp/coder"
 )
 
 const headerLength = 4
@@ -29,7 +28,10 @@ var (
 //
 // Code is one of the empty message, a request (class 0) or a response (classes 2, 4 and 5); its combination with Type
 // is one of RFC 7252 table 1.
-func decodeDatagram(data []byte) (message.Message, error) {
+func decodeDatagram(data []byte) (message.Message, error) { return decodeDatagramInto(nil, data) }
+
+// decodeDatagramInto is decodeDatagram with memory for the options.
+func decodeDatagramInto(options message.Options, data []byte) (message.Message, error) {
 	if len(data) < headerLength || data[0]>>6 != 1 {
 		return message.Message{}, errForeign
 	}
@@ -51,7 +53,7 @@ func decodeDatagram(data []byte) (message.Message, error) {
 		return m, fmt.Errorf("%w: code does not fit type", errMalformed)
 	}
 	var err error
-	if m.Options, m.Payload, err = coapwire.Decode(rest[tokenLength:]); err != nil {
+	if m.Options, m.Payload, err = coapwire.DecodeInto(options, rest[tokenLength:]); err != nil {
 		return m, fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	m.Token = rest[:tokenLength]
@@ -65,16 +67,19 @@ func encodeDatagram(m message.Message) ([]byte, error) {
 		m.Options = slices.Clone(m.Options)
 		slices.SortStableFunc(m.Options, byNumber)
 	}
-	size, err := coder.DefaultCoder.Size(m)
+	if len(m.Token) > message.MaxTokenSize {
+		return nil, fmt.Errorf("encode datagram: token of %d bytes", len(m.Token))
+	}
+	data := make([]byte, headerLength, headerLength+len(m.Token)+coapwire.Size(m.Options, m.Payload))
+	data[0] = 1<<6 | byte(m.Type)<<4 | byte(len(m.Token))
+	data[1] = byte(m.Code)
+	binary.BigEndian.PutUint16(data[2:], uint16(m.MessageID))
+	data, err := coapwire.Append(append(data, m.Token...), m.Options, m.Payload)
 	if err != nil {
 		return nil, fmt.Errorf("encode datagram: %w", err)
 	}
-	if size > maxDatagram {
+	if len(data) > maxDatagram {
 		return nil, errTooLarge
-	}
-	data := make([]byte, size)
-	if _, err := coder.DefaultCoder.Encode(m, data); err != nil {
-		return nil, fmt.Errorf("encode datagram: %w", err)
 	}
 	return data, nil
 }

@@ -1,9 +1,10 @@
 package coapsec
 
 import (
-	"container/list"
 	"net/netip"
 	"time"
+
+	"github.com/plgd-dev/go-coap/v3/message"
 )
 
 // messageKey names a message for EXCHANGE_LIFETIME (RFC 7252 §4.4).
@@ -15,21 +16,21 @@ type messageKey struct {
 // received is a message that was acted upon.
 type received struct {
 	key     messageKey
+	from    *history
 	size    int    // of the datagram: only one of the same size can be a retransmission
 	answer  []byte // what a retransmission is answered with, byte for byte; nil: nothing
 	running bool
-	// acked: an empty Acknowledgement went out, the response follows in a message of its own. answering: the response
-	// is chosen, no empty Acknowledgement may go out any more.
-	acked, answering bool
-	expires          time.Time
-	byAge            *list.Element // both nil while running
-	ofPeer           *list.Element
+	acked   bool      // an empty Acknowledgement went out, the response follows in a message of its own
+	at      time.Time // when it began to run, and after that, when it is forgotten
+	links   [chains]place
 }
 
 // history is what is known of one peer that has at least one entry.
 type history struct {
+	peer    netip.AddrPort
+	address string // peer in words, made once
 	running int
-	kept    list.List // of *received, oldest first
+	kept    chain
 }
 
 // duplicates remembers the messages received (RFC 7252 §4.2), so that none is acted upon twice. Every operation costs
@@ -38,26 +39,35 @@ type history struct {
 type duplicates struct {
 	entries map[messageKey]*received
 	peers   map[netip.AddrPort]*history
-	order   list.List // of *received not running, oldest first
+	order   chain // not running, oldest first
+	waiting chain // running, confirmable, and not answered in any way; the longest waiting first
 	running int
 	bytes   int // of stored answers
+
+	// What is forgotten is used again: a server under load makes no garbage here.
+	spare      *received // linked by age
+	spareCount int
+	sparePeers []*history
 }
 
 func newDuplicates() *duplicates {
-	return &duplicates{entries: map[messageKey]*received{}, peers: map[netip.AddrPort]*history{}}
+	return &duplicates{
+		entries: map[messageKey]*received{}, peers: map[netip.AddrPort]*history{},
+		order: chain{by: byAge}, waiting: chain{by: byAge},
+	}
 }
 
 // find returns what is remembered under key, nil for nothing.
 func (d *duplicates) find(key messageKey, now time.Time) *received {
 	for range maxForgottenAtOnce {
-		oldest := d.order.Front()
-		if oldest == nil || now.Before(oldest.Value.(*received).expires) {
+		oldest := d.order.first
+		if oldest == nil || now.Before(oldest.at) {
 			break
 		}
-		d.forget(oldest.Value.(*received))
+		d.forget(oldest)
 	}
 	r := d.entries[key]
-	if r != nil && !r.running && !now.Before(r.expires) {
+	if r != nil && !r.running && !now.Before(r.at) {
 		d.forget(r)
 		return nil
 	}
@@ -70,57 +80,157 @@ func (d *duplicates) begin(key messageKey, size int) *received {
 	if d.running >= maxRunning || peer != nil && peer.running >= maxRunningPerPeer {
 		return nil
 	}
-	if peer == nil {
-		peer = &history{}
-		d.peers[key.peer] = peer
-	}
-	peer.running++
+	r := d.enter(key, size, peer)
+	r.from.running++
 	d.running++
-	r := &received{key: key, size: size, running: true}
-	d.entries[key] = r
+	r.running = true
 	return r
 }
 
-// end stores the answer to a request that ran.
+// wait says that the peer of r, which is running, expects to hear something before long.
+func (d *duplicates) wait(r *received, now time.Time) {
+	r.at = now
+	d.waiting.push(r)
+}
+
+// choose says that the answer to r is chosen: acknowledge comes too late from then on.
+func (d *duplicates) choose(r *received) { d.waiting.remove(r) }
+
+// acknowledge takes note that r, which is waiting, is answered with an empty Acknowledgement and later separately.
+func (d *duplicates) acknowledge(r *received) {
+	d.waiting.remove(r)
+	r.acked = true
+	r.answer = encodeEmpty(message.Acknowledgement, r.key.id)
+}
+
+// end stores the answer to a request that ran. r is not the caller's any more.
 func (d *duplicates) end(r *received, answer []byte, now time.Time) {
+	d.waiting.remove(r)
 	d.running--
-	d.peers[r.key.peer].running--
+	r.from.running--
 	r.running = false
 	d.keep(r, answer, now)
 }
 
 // note stores the answer to a message that needed no run; key must be unknown.
 func (d *duplicates) note(key messageKey, size int, answer []byte, now time.Time) {
-	r := &received{key: key, size: size}
-	d.entries[key] = r
-	if d.peers[key.peer] == nil {
-		d.peers[key.peer] = &history{}
+	d.keep(d.enter(key, size, d.peers[key.peer]), answer, now)
+}
+
+// enter makes an entry of a peer, which is nil for one without entries.
+func (d *duplicates) enter(key messageKey, size int, peer *history) *received {
+	if peer == nil {
+		peer = d.newPeer(key.peer)
 	}
-	d.keep(r, answer, now)
+	r := d.spare
+	if r == nil {
+		r = new(received)
+	} else {
+		d.spare = r.links[byAge].newer
+		d.spareCount--
+	}
+	*r = received{key: key, size: size, from: peer}
+	d.entries[key] = r
+	return r
+}
+
+func (d *duplicates) newPeer(peer netip.AddrPort) *history {
+	var h *history
+	if n := len(d.sparePeers); n > 0 {
+		h, d.sparePeers = d.sparePeers[n-1], d.sparePeers[:n-1]
+	} else {
+		h = new(history)
+	}
+	*h = history{peer: peer, kept: chain{by: ofPeer}}
+	d.peers[peer] = h
+	return h
 }
 
 func (d *duplicates) keep(r *received, answer []byte, now time.Time) {
 	r.answer = answer
-	r.expires = now.Add(exchangeLifetime)
+	r.at = now.Add(exchangeLifetime)
 	d.bytes += len(answer)
-	peer := d.peers[r.key.peer]
-	r.byAge = d.order.PushBack(r)
-	r.ofPeer = peer.kept.PushBack(r)
-	if peer.kept.Len() > maxRememberedPerPeer {
-		d.forget(peer.kept.Front().Value.(*received))
+	peer := r.from
+	d.order.push(r)
+	peer.kept.push(r)
+	if peer.kept.n > maxRememberedPerPeer {
+		d.forget(peer.kept.first)
 	}
-	for d.order.Len() > maxRemembered || d.bytes > maxRememberedBytes {
-		d.forget(d.order.Front().Value.(*received))
+	for d.order.n > maxRemembered || d.bytes > maxRememberedBytes {
+		d.forget(d.order.first)
 	}
 }
 
 func (d *duplicates) forget(r *received) {
-	d.order.Remove(r.byAge)
+	d.order.remove(r)
+	r.from.kept.remove(r)
 	d.bytes -= len(r.answer)
 	delete(d.entries, r.key)
-	peer := d.peers[r.key.peer]
-	peer.kept.Remove(r.ofPeer)
-	if peer.kept.Len() == 0 && peer.running == 0 {
-		delete(d.peers, r.key.peer)
+	if h := r.from; h.kept.n == 0 && h.running == 0 {
+		delete(d.peers, h.peer)
+		if len(d.sparePeers) < maxSpare {
+			d.sparePeers = append(d.sparePeers, h)
+		}
 	}
+	if d.spareCount < maxSpare {
+		*r = received{links: [chains]place{byAge: {newer: d.spare}}}
+		d.spare = r
+		d.spareCount++
+	}
+}
+
+// words is the peer's address as text.
+func (h *history) words() string {
+	if h.address == "" {
+		h.address = h.peer.String()
+	}
+	return h.address
+}
+
+// The kinds of chain an entry can be in: by age, of those kept or of those waiting, and its peer's.
+const (
+	byAge = iota
+	ofPeer
+	chains
+)
+
+// place is an entry's place in a chain.
+type place struct{ older, newer *received }
+
+// chain is a list of entries that needs no memory of its own. An entry is in at most one chain of a kind.
+type chain struct {
+	by          int
+	first, last *received
+	n           int
+}
+
+func (c *chain) push(r *received) {
+	r.links[c.by] = place{older: c.last}
+	if c.last == nil {
+		c.first = r
+	} else {
+		c.last.links[c.by].newer = r
+	}
+	c.last = r
+	c.n++
+}
+
+// remove does nothing if r is in no chain of the kind.
+func (c *chain) remove(r *received) {
+	l := r.links[c.by]
+	if l.older == nil && c.first != r {
+		return
+	}
+	if l.older == nil {
+		c.first = l.newer
+	} else {
+		l.older.links[c.by].newer = l.newer
+	}
+	if l.newer == nil {
+		c.last = l.older
+	} else {
+		l.newer.links[c.by].older = l.older
+	}
+	r.links[c.by] = place{}
+	c.n--
 }

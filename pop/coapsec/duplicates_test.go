@@ -23,13 +23,13 @@ func checkConsistent(t *testing.T, d *duplicates) {
 		}
 	}
 	for _, p := range d.peers {
-		if p.kept.Len() == 0 && p.running == 0 {
+		if p.kept.n == 0 && p.running == 0 {
 			t.Error("a peer without entries is remembered")
 		}
-		kept += p.kept.Len()
+		kept += p.kept.n
 	}
-	if bytes != d.bytes || running != d.running || kept != d.order.Len() || kept+running != len(d.entries) {
-		t.Errorf("got %d bytes, %d running, %d kept by peers, %d by age; counted %d, %d, %d", d.bytes, d.running, kept, d.order.Len(), bytes, running, len(d.entries))
+	if bytes != d.bytes || running != d.running || kept != d.order.n || kept+running != len(d.entries) {
+		t.Errorf("got %d bytes, %d running, %d kept by peers, %d by age; counted %d, %d, %d", d.bytes, d.running, kept, d.order.n, bytes, running, len(d.entries))
 	}
 }
 
@@ -39,7 +39,7 @@ func TestMemoryIsBoundedPerPeer(t *testing.T) {
 	for id := range uint16(3 * maxRememberedPerPeer) {
 		d.end(d.begin(messageKey{peerNumber(0), id}, 10), []byte("answer"), epoch)
 	}
-	if got := d.peers[peerNumber(0)].kept.Len(); got != maxRememberedPerPeer {
+	if got := d.peers[peerNumber(0)].kept.n; got != maxRememberedPerPeer {
 		t.Errorf("got %d entries, want %d", got, maxRememberedPerPeer)
 	}
 	if d.find(messageKey{peerNumber(0), 3*maxRememberedPerPeer - 1}, epoch) == nil {

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/latchkey-ace/latchkey/pop/oscore"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
@@ -20,12 +19,12 @@ const OptionEcho message.OptionID = 252
 
 // echoes makes Echo values and takes them back once. Anyone who has recorded a request can make a restarted server give
 // them out, so none is remembered before it comes back: a value is the time when it was made and a number, with a MAC that
-// binds them to context and address. The key lives in memory: after a restart nothing that was asked before is fresh.
+// binds them to an address and to whoever has shown a key there: a context, or the session of a transport. The key lives in memory: after a restart nothing that was asked before is fresh.
 type echoes struct {
 	now    func() time.Time
 	random io.Reader
 	began  time.Time    // what values count from, so that setting the clock makes none young again
-	seed   maphash.Seed // tells contexts apart
+	seed   maphash.Seed // tells contexts and sessions apart
 
 	mu         sync.Mutex
 	key        []byte // nil: no value was made yet
@@ -38,8 +37,16 @@ func newEchoes(now func() time.Time, random io.Reader) echoes {
 	return echoes{now: now, random: random, began: now(), seed: maphash.MakeSeed()}
 }
 
+// whom is what an Echo for p is bound to beside the address, nil for nothing.
+func (p Peer) whom() any {
+	if p.Context != nil {
+		return p.Context
+	}
+	return p.Session
+}
+
 // issue makes a value for a peer.
-func (e *echoes) issue(c *oscore.Context, address string) ([]byte, error) {
+func (e *echoes) issue(whom any, address string) ([]byte, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.key == nil {
@@ -52,26 +59,26 @@ func (e *echoes) issue(c *oscore.Context, address string) ([]byte, error) {
 	e.count++
 	value := binary.BigEndian.AppendUint64(nil, uint64(e.now().Sub(e.began)))
 	value = binary.BigEndian.AppendUint16(value, e.count)
-	return append(value, e.mac(c, address, value)...), nil
+	return append(value, e.mac(whom, address, value)...), nil
 }
 
-func (e *echoes) mac(c *oscore.Context, address string, value []byte) []byte {
+func (e *echoes) mac(whom any, address string, value []byte) []byte {
 	h := hmac.New(sha256.New, e.key)
 	h.Write(value)
-	h.Write(binary.BigEndian.AppendUint64(nil, maphash.Comparable(e.seed, c)))
+	h.Write(binary.BigEndian.AppendUint64(nil, maphash.Comparable(e.seed, whom)))
 	h.Write([]byte(address))
 	return h.Sum(nil)[:echoMAC]
 }
 
-// spend says whether value was made for context and address and is at most EchoLifetime old, and consumes it.
-func (e *echoes) spend(c *oscore.Context, address string, value []byte) bool {
+// spend says whether value was made for whom and address and is at most EchoLifetime old, and consumes it.
+func (e *echoes) spend(whom any, address string, value []byte) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.key == nil || len(value) != echoSize {
 		return false
 	}
 	head := value[:echoSize-echoMAC]
-	if !hmac.Equal(e.mac(c, address, head), value[len(head):]) {
+	if !hmac.Equal(e.mac(whom, address, head), value[len(head):]) {
 		return false
 	}
 	now := e.now()
@@ -101,14 +108,15 @@ func (e *echoes) turn(now time.Time) {
 }
 
 // Challenge is a 4.01 with a fresh Echo for the peer and nothing else (RFC 8613 appendix B.1.2): a request that comes back
-// with it within EchoLifetime, under the same context and from the same address, has Peer.Fresh set, once. Without a
-// context there is nothing an Echo could be bound to, and the answer is a bare 4.01.
+// with it within EchoLifetime, under the same context or session and from the same address, has Peer.Fresh set, once. Without
+// either there is nothing an Echo could be bound to, and the answer is a bare 4.01.
 func (s *Security) Challenge(p Peer) message.Message {
 	m := message.Message{Code: codes.Unauthorized}
-	if p.Context == nil {
+	whom := p.whom()
+	if whom == nil {
 		return m
 	}
-	value, err := s.echoes.issue(p.Context, p.Address)
+	value, err := s.echoes.issue(whom, p.Address)
 	if err != nil {
 		return message.Message{Code: codes.ServiceUnavailable}
 	}

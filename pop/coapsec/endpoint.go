@@ -3,6 +3,7 @@ package coapsec
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -30,6 +31,17 @@ type EndpointOptions struct {
 
 	// Critical declares critical options that the handler evaluates beside Uri-*, Accept, OSCORE and Block1/2.
 	Critical []message.OptionID
+
+	// Verify is asked about an unprotected request whose answer is more than three times as long, because who sent it is not
+	// known to be at that address (RFC 9175 §2.6). If verified the answer goes out whole, else challenge in its place, or cut
+	// down if challenge has no code. nil: all are cut down. It may be called concurrently.
+	Verify func(request *Request) (verified bool, challenge message.Message)
+	// Trusted says that every peer of the conn has shown that it is at its address, as in DTLS: answers have any length.
+	Trusted bool
+
+	// NStart is how many requests and notifications may be on their way to one peer, neither acknowledged nor answered (RFC
+	// 7252 §4.7). 0: 1, which suits devices. More suits a gateway and a server that know each other's network.
+	NStart int
 
 	AckTimeout time.Duration // 0: 2 s (ACK_TIMEOUT, RFC 7252 §4.8)
 	AckDelay   time.Duration // 0: 1 s; a confirmable request not answered by then is acknowledged, and answered separately
@@ -79,8 +91,12 @@ type Endpoint struct {
 
 	mu         sync.Mutex
 	duplicates *duplicates
+	clock      *time.Timer // runs acknowledgeLate
+	clockSet   bool
 	flights    map[messageKey]*flight
 	pending    map[exchangeKey]*exchange
+	turns      map[netip.AddrPort]*turns
+	observed   registrations
 	separate   int
 	messageIDs [messageIDCounters]uint16
 }
@@ -97,6 +113,9 @@ func NewEndpoint(conn net.PacketConn, handler Handler, o EndpointOptions) *Endpo
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	if o.NStart <= 0 {
+		o.NStart = 1
+	}
 	if o.AckTimeout <= 0 {
 		o.AckTimeout = defaultAckTimeout
 	}
@@ -107,6 +126,7 @@ func NewEndpoint(conn net.PacketConn, handler Handler, o EndpointOptions) *Endpo
 		socket: conn, handler: handler, o: o,
 		seed: maphash.MakeSeed(), done: make(chan struct{}), jobs: make(chan *job),
 		duplicates: newDuplicates(), flights: map[messageKey]*flight{}, pending: map[exchangeKey]*exchange{},
+		turns: map[netip.AddrPort]*turns{}, observed: newRegistrations(),
 	}
 	var ok bool
 	if e.conn, ok = conn.(packetConn); !ok {
@@ -139,11 +159,9 @@ func (e *Endpoint) Serve(ctx context.Context) error {
 			continue
 		}
 		failures = 0
-		if n > maxReceived {
-			continue
+		if n <= maxReceived {
+			e.receive(ctx, canonical(from), buf[:n])
 		}
-		// A copy, because the message decoded from it refers to it for as long as anyone keeps the message.
-		e.receive(ctx, canonical(from), append(make([]byte, 0, n), buf[:n]...))
 	}
 }
 
@@ -153,6 +171,7 @@ func (e *Endpoint) Close() error {
 	e.closing.Do(func() {
 		close(e.done)
 		err = e.socket.Close()
+		e.dropAll()
 	})
 	return err
 }
@@ -179,24 +198,26 @@ func canonical(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
+// receive takes one datagram, which is only lent.
 func (e *Endpoint) receive(ctx context.Context, from netip.AddrPort, data []byte) {
 	if e.o.Tap != nil {
 		e.o.Tap("in", from, data)
 	}
-	m, err := decodeDatagram(data)
-	key := messageKey{from, uint16(m.MessageID)}
+	if len(data) < headerLength || data[0]>>6 != 1 {
+		return
+	}
+	kind, code, key := message.Type(data[0]>>4&3), codes.Code(data[1]), messageKey{from, binary.BigEndian.Uint16(data[2:])}
+	var err error
 	switch {
-	case errors.Is(err, errForeign):
-	case err != nil:
-		if m.Type == message.Confirmable {
-			e.send(from, encodeEmpty(message.Reset, key.id))
-		}
-	case m.Code == codes.Empty:
-		e.receiveEmpty(key, m.Type)
-	case isRequest(m.Code):
-		e.receiveRequest(ctx, key, incoming{m, len(data)})
+	case code == codes.Empty && len(data) == headerLength:
+		e.receiveEmpty(key, kind)
+	case isRequest(code):
+		err = e.receiveRequest(ctx, key, data)
 	default:
-		e.receiveResponse(key, incoming{m, len(data)})
+		err = e.receiveResponse(key, data)
+	}
+	if err != nil {
+		e.sendNotNil(from, resetIf(kind == message.Confirmable, key))
 	}
 }
 
@@ -225,6 +246,12 @@ func (e *Endpoint) send(to netip.AddrPort, data []byte) {
 	}
 	if _, err := e.conn.WriteToUDPAddrPort(data, to); err != nil && !e.isClosed() {
 		e.o.Log.Debug("send datagram", "peer", to, "error", err)
+	}
+}
+
+func (e *Endpoint) sendNotNil(to netip.AddrPort, data []byte) {
+	if data != nil {
+		e.send(to, data)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -42,6 +43,7 @@ type exchange struct {
 	flight  *flight
 	patient time.Duration // first retransmission timeout
 	answer  chan result   // one place, filled at most once
+	watch   *watch        // set: there may be many answers, and they go there
 }
 
 type result struct {
@@ -58,7 +60,10 @@ type flight struct {
 }
 
 // To exchanges messages with addr: confirmable, sent up to five times until acknowledged (RFC 7252 §4.2), answered in
-// the acknowledgement or separately. A separate answer is awaited for EXCHANGE_LIFETIME at most.
+// the acknowledgement or separately. A separate answer is awaited for EXCHANGE_LIFETIME at most. A peer gets one request at
+// a time (NSTART, §4.7): the next one goes when it has acknowledged or answered this one, or when that is given up.
+//
+// What To returns is an Observer as well.
 func (e *Endpoint) To(addr netip.AddrPort) Exchanger { return e.ToWith(addr, ExchangeOptions{}) }
 
 // ToWith is To with options.
@@ -77,25 +82,45 @@ type remote struct {
 
 // Exchange implements Exchanger. Beside ctx.Err() its errors are those declared in this file.
 func (r *remote) Exchange(ctx context.Context, request message.Message) (message.Message, error) {
-	if err := ctx.Err(); err != nil {
-		return message.Message{}, err
-	}
-	x, err := r.endpoint.open(r.addr)
+	x, err := r.ask(ctx, request, nil)
 	if err != nil {
 		return message.Message{}, err
 	}
 	defer r.endpoint.abandon(x)
+	return r.endpoint.await(ctx, x)
+}
+
+// ask sends request until it is acknowledged or answered. The exchange is to be abandoned if there is no error.
+func (r *remote) ask(ctx context.Context, request message.Message, w *watch) (*exchange, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	e := r.endpoint
+	if err := e.takeTurn(ctx, r.addr); err != nil {
+		return nil, err
+	}
+	defer e.giveTurn(r.addr)
+	x, err := e.open(r.addr, w)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.send(ctx, request, x); err != nil {
+		e.abandon(x)
+		return nil, err
+	}
+	return x, nil
+}
+
+// send transmits request as the one that x is about.
+func (r *remote) send(ctx context.Context, request message.Message, x *exchange) error {
 	request.Type = message.Confirmable
 	request.MessageID = int32(x.flight.key.id)
 	request.Token = x.key.token[:]
 	data, err := encodeDatagram(request)
 	if err != nil {
-		return message.Message{}, err
+		return err
 	}
-	if err := r.endpoint.transmit(ctx, x.flight, data, schedule{x.patient, r.o.MaxTransmissions}); err != nil {
-		return message.Message{}, err
-	}
-	return r.endpoint.await(ctx, x)
+	return r.endpoint.transmit(ctx, x.flight, data, schedule{x.patient, r.o.MaxTransmissions})
 }
 
 // await waits for the answer of an exchange whose request was acknowledged.
@@ -123,13 +148,13 @@ func (e *Endpoint) await(ctx context.Context, x *exchange) (message.Message, err
 }
 
 // open makes an exchange with a fresh token and Message-ID.
-func (e *Endpoint) open(peer netip.AddrPort) (*exchange, error) {
+func (e *Endpoint) open(peer netip.AddrPort, w *watch) (*exchange, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.pending) >= maxPending {
 		return nil, ErrBusy
 	}
-	x := &exchange{key: exchangeKey{peer: peer}, answer: make(chan result, 1)}
+	x := &exchange{key: exchangeKey{peer: peer}, answer: make(chan result, 1), watch: w}
 	if _, err := io.ReadFull(e.o.Rand, x.key.token[:]); err != nil {
 		return nil, fmt.Errorf("make token: %w", err)
 	}
@@ -179,9 +204,16 @@ func (e *Endpoint) settle(key messageKey, reset bool) {
 func (e *Endpoint) abandon(x *exchange) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.pending, x.key)
-	if e.flights[x.flight.key] == x.flight {
-		delete(e.flights, x.flight.key)
+	if e.pending[x.key] == x {
+		delete(e.pending, x.key)
+	}
+	e.land(x.flight)
+}
+
+// land forgets a flight without settling it. e.mu is held.
+func (e *Endpoint) land(f *flight) {
+	if e.flights[f.key] == f {
+		delete(e.flights, f.key)
 	}
 }
 
@@ -215,14 +247,17 @@ func (e *Endpoint) transmit(ctx context.Context, f *flight, data []byte, s sched
 	}
 }
 
-// receiveResponse hands a response to the exchange that waits for it (RFC 7252 §5.3.2).
-func (e *Endpoint) receiveResponse(key messageKey, in incoming) {
-	e.mu.Lock()
-	reply := e.match(key, in)
-	e.mu.Unlock()
-	if reply != nil {
-		e.send(key.peer, reply)
+// receiveResponse hands a response to the exchange that waits for it (RFC 7252 §5.3.2). data is only lent.
+func (e *Endpoint) receiveResponse(key messageKey, data []byte) error {
+	m, err := decodeDatagram(slices.Clone(data))
+	if err != nil {
+		return err
 	}
+	e.mu.Lock()
+	reply := e.match(key, incoming{m, len(data)})
+	e.mu.Unlock()
+	e.sendNotNil(key.peer, reply)
+	return nil
 }
 
 // match returns the datagram that the response is to be answered with, nil for none. e.mu is held.
@@ -239,20 +274,25 @@ func (e *Endpoint) match(key messageKey, in incoming) (reply []byte) {
 		return nil
 	}
 	if x == nil {
-		return resetIf(confirmable, key)
+		// RFC 7641 §3.6: it may be a notification of what is observed no more.
+		return resetIf(confirmable || in.Options.HasOption(message.Observe), key)
 	}
 	var err error
 	if in.Options, err = siftResponse(in.Options, e.o.Critical); err != nil {
-		reply = resetIf(confirmable, key)
+		reply = resetIf(confirmable || x.watch != nil && in.Type == message.NonConfirmable, key)
 	} else if confirmable {
 		reply = encodeEmpty(message.Acknowledgement, key.id)
 	}
 	if confirmable {
 		e.duplicates.note(key, in.size, reply, now)
 	}
-	delete(e.pending, x.key)
-	x.answer <- result{in.Message, err}
 	e.settle(x.flight.key, false)
+	if x.watch == nil {
+		delete(e.pending, x.key)
+		x.answer <- result{in.Message, err}
+	} else if x.watch.take(result{in.Message, err}, now) {
+		delete(e.pending, x.key)
+	}
 	return reply
 }
 

@@ -17,6 +17,7 @@ const (
 	defaultAckTimeout = 2 * time.Second
 	maxTransmissions  = 5 // MAX_RETRANSMIT 4 and the first one
 	exchangeLifetime  = 247 * time.Second
+	maxTransmitWait   = 93 * time.Second
 	// defaultAckDelay is PROCESSING_DELAY kept below ACK_TIMEOUT, so that a slow handler causes no retransmission.
 	defaultAckDelay = time.Second
 )
@@ -29,10 +30,14 @@ const (
 	maxRunningPerPeer = 64
 	// maxResting is how many workers wait for the next request, their stacks grown already, instead of ending.
 	maxResting = 16
+	// usualOptions is room for the options of a request that needs no memory of its own.
+	usualOptions = 4
 	// maxSeparate bounds the separate responses being retransmitted; the rest is sent once.
 	maxSeparate = 128
-	// maxPending bounds our own requests under way.
+	// maxPending bounds our own requests and observations under way.
 	maxPending = 4096
+	// maxTurns bounds those that wait until the peer they are for has answered another (NSTART).
+	maxTurns = 256
 	// messageIDCounters is the number of counters that peers share by hash. A counter repeats a value after 65,536
 	// messages, so within EXCHANGE_LIFETIME 1,024 of them allow 270,000 messages per second over all peers.
 	messageIDCounters = 1024
@@ -46,6 +51,8 @@ const (
 	maxRememberedPerPeer = 128
 	// maxRememberedBytes bounds the stored answers: 512 bytes each at full count.
 	maxRememberedBytes = 8 << 20
+	// maxSpare is how much room for entries and peers is kept for those to come.
+	maxSpare = 1024
 	// maxForgottenAtOnce bounds what one datagram pays for the expiry of others; each adds at most one entry.
 	maxForgottenAtOnce = 4
 )
@@ -53,6 +60,20 @@ const (
 // maxAmplification is how much longer an unprotected answer may be than its request (RFC 9175 §2.6): who asked is not
 // known to be at that address.
 const maxAmplification = 3
+
+// Observing (RFC 7641).
+const (
+	// maxObservations bounds the clients' observations that an endpoint keeps. Each may have a notification under way.
+	maxObservations = 4096
+	// maxObservationsPerPeer is generous to a gateway, and little to whoever claims to be at another's address.
+	maxObservationsPerPeer = 16
+	// maxQueued is how many notifications wait for a slow receiver; of more, the oldest go, being out of date.
+	maxQueued = 16
+	// observeBits is the length of the value of Observe (RFC 7641 §2).
+	observeBits = 24
+	// maxReordering is how long a notification can be on its way (RFC 7641 §3.4).
+	maxReordering = 128 * time.Second
+)
 
 // Block-wise uploads (RFC 7959).
 const (

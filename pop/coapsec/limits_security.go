@@ -17,6 +17,13 @@ const (
 	// MaxEchoRepeats is how often a client repeats a request with a new Echo (D15).
 	MaxEchoRepeats = 4
 
+	// reachabilityWindow is what the age of an address's proof is counted in: one is good for one to two of them. That is
+	// longer than a download in small blocks takes, and shorter than addresses are usually given to someone else.
+	reachabilityWindow = time.Minute
+	// reachabilityEcho in bytes. With it a challenge is at most three times as long as the shortest request, and 48 bits are
+	// more guesses than it would take to send the victim as many bytes directly.
+	reachabilityEcho = 6
+
 	// MaxLostExchanges in a row without a verified answer make a channel renew its context (D1).
 	MaxLostExchanges = 3
 	// maxDiagnostic bounds the text taken from an unprotected answer, which anyone may have written.

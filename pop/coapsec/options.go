@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
 // Options that go-coap does not name.
@@ -48,13 +49,33 @@ var optionRules = map[message.OptionID]optionRule{
 
 // criticalInRequests are the critical options that every handler understands: Blockwise takes care of 23 and 27,
 // Security of 9. Conditional requests (1 and 5) are not among them: a handler that ignored one would act when told not
-// to. A handler that does evaluate them is declared in EndpointOptions.Critical.
+// to. A handler that does evaluate them is declared in EndpointOptions.Critical or SecurityOptions.Critical.
 var criticalInRequests = []message.OptionID{
 	message.URIHost, message.URIPort, optionOSCORE, message.URIPath, message.URIQuery, message.Accept,
 	message.Block2, message.Block1,
 }
 
 var criticalInResponses = []message.OptionID{optionOSCORE, message.Block2, message.Block1}
+
+// heed applies RFC 7252 §5.4 to a request that a handler is about to get, inside a protected message or over a transport
+// that protects it, by the rules for those in the clear: the options to go on with, or the code that answers a request with
+// a critical one that nobody would heed. declared are those that the handler evaluates beside criticalInRequests.
+func heed(options message.Options, declared []message.OptionID) (kept message.Options, refusal codes.Code) {
+	kept, unknown := siftOptions(options, criticalInRequests, declared)
+	if unknown != 0 {
+		return nil, refusalOf(unknown)
+	}
+	return kept, codes.Empty
+}
+
+// refusalOf answers a request whose critical option is unknown: 4.02, or 5.05 where it asks for a proxy (RFC 7252 §5.4.1,
+// §5.10.2).
+func refusalOf(unknown message.OptionID) codes.Code {
+	if unknown == message.ProxyURI || unknown == message.ProxyScheme {
+		return codes.ProxyingNotSupported
+	}
+	return codes.BadOption
+}
 
 func isCritical(id message.OptionID) bool { return id&1 == 1 }
 

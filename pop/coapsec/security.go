@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -34,6 +33,7 @@ type Accepted struct {
 	Exchange *oscore.Exchange
 	Context  *oscore.Context
 	Reply    *message.Message
+	Holds    func() bool // whether Context has not been replaced; nil: it holds as long as Contexts finds the Association
 }
 
 type static struct{ context *oscore.Context }
@@ -54,6 +54,13 @@ type SecurityOptions struct {
 	Now  func() time.Time
 	Rand io.Reader
 
+	// Critical declares critical options that the protected handler evaluates beside Uri-*, Accept and Block1/2.
+	Critical []message.OptionID
+
+	// MaxUnfragmented is MAX_UNFRAGMENTED_SIZE of RFC 8613 §4.1.3.4.2, the bytes of a protected payload that a proxy sends
+	// or fetches in pieces; 0: 4096.
+	MaxUnfragmented int
+
 	// Refused, if set, is told of every protected request that reached no handler, and why. It must be quick: strangers
 	// can make it run as often as they can send.
 	Refused func(address string, why error)
@@ -65,12 +72,19 @@ type Security struct {
 	contexts  Contexts
 	plain     Handler
 	protected Handler
+	pieces    *blockwise // of protected messages
+	critical  []message.OptionID
 	refused   func(address string, why error)
+	now       func() time.Time
 	echoes    echoes
 }
 
-// NewSecurity puts OSCORE under two handlers: plain gets the requests without an OSCORE option, whose Peer has no Context,
-// and protected the inner requests of the others.
+// NewSecurity puts OSCORE under two handlers: protected gets the inner requests of those with an OSCORE option, and those
+// whose Peer has a Session, because a key protects their transport; plain gets the others.
+//
+// Both see messages as they were sent, so block-wise transfer between the ends (RFC 8613 §4.1.3.4.1) is Blockwise around
+// them. What a proxy has cut in outer blocks (§4.1.3.4.2) is put together before it is unprotected, and answers to it are
+// cut as it asks.
 func NewSecurity(contexts Contexts, plain, protected Handler, o SecurityOptions) *Security {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -81,21 +95,86 @@ func NewSecurity(contexts Contexts, plain, protected Handler, o SecurityOptions)
 	if o.Refused == nil {
 		o.Refused = func(string, error) {}
 	}
-	return &Security{
-		contexts: contexts, plain: plain, protected: protected, refused: o.Refused,
+	if o.MaxUnfragmented <= 0 {
+		o.MaxUnfragmented = defaultMaxUnfragmented
+	}
+	s := &Security{
+		contexts: contexts, plain: plain, protected: protected, critical: o.Critical, refused: o.Refused, now: o.Now,
 		echoes: newEchoes(o.Now, o.Rand),
 	}
+	s.pieces = newBlockwise(HandlerFunc(s.whole), BlockwiseOptions{
+		Now: o.Now, MaxBody: o.MaxUnfragmented, MaxAnswer: o.MaxUnfragmented,
+		Total: max(outerTotal, 8*o.MaxUnfragmented), PerPeer: max(outerTotal, 8*o.MaxUnfragmented) / 4,
+	})
+	s.pieces.askedOnly = true
+	return s
 }
 
 // ServeCoAP answers an outer request. What cannot be unprotected is answered unprotected, by oscore.ErrorResponse, and
 // reaches no handler.
 func (s *Security) ServeCoAP(ctx context.Context, r *Request) message.Message {
-	option, found, err := oscore.FindOption(r.Message)
+	protected, cut := false, false
+	for i := range r.Options {
+		switch r.Options[i].ID {
+		case optionOSCORE:
+			protected = true
+		case message.Block1, message.Block2:
+			cut = true
+		}
+	}
+	switch {
+	case !protected:
+		return s.unprotected(ctx, r)
+	case cut:
+		return s.piece(ctx, r)
+	}
+	return s.whole(ctx, r)
+}
+
+// unprotected answers a request that only its transport protects, if anything.
+func (s *Security) unprotected(ctx context.Context, r *Request) message.Message {
+	peer := Peer{Address: r.Peer.Address}
+	if r.Peer.Session == nil {
+		return s.plain.ServeCoAP(ctx, &Request{Message: r.Message, Peer: peer, Observation: r.Observation})
+	}
+	peer.Session, peer.Since, peer.Security = r.Peer.Session, r.Peer.Since, s
+	if value := echoOf(r.Message); value != nil {
+		peer.Fresh = s.echoes.spend(peer.whom(), peer.Address, value)
+	}
+	if age := s.now().Sub(peer.Since); age >= 0 && age <= EchoLifetime {
+		peer.Fresh = true
+	}
+	options, refusal := heed(r.Options, s.critical)
+	if refusal != codes.Empty {
+		return message.Message{Code: refusal}
+	}
+	inner := &Request{Message: r.Message, Peer: peer, Observation: r.Observation}
+	inner.Options = options
+	return s.protected.ServeCoAP(ctx, inner)
+}
+
+// piece takes an outer block, if it may belong to a message for somebody here.
+func (s *Security) piece(ctx context.Context, r *Request) message.Message {
+	value, err := r.Options.GetBytes(optionOSCORE)
 	if err != nil {
+		return oscore.ErrorResponse(oscore.ErrDecode)
+	}
+	option, err := oscore.ParseOption(value)
+	if err == nil {
+		_, err = s.find(option)
+	}
+	if err != nil {
+		s.refused(r.Peer.Address, err)
 		return oscore.ErrorResponse(err)
 	}
-	if !found {
-		return s.plain.ServeCoAP(ctx, &Request{Message: r.Message, Peer: Peer{Address: r.Peer.Address}})
+	return s.pieces.ServeCoAP(ctx, r)
+}
+
+// whole answers an outer request with an OSCORE option.
+func (s *Security) whole(ctx context.Context, r *Request) message.Message {
+	option, _, err := oscore.FindOption(r.Message)
+	if err != nil {
+		return oscore.ErrorResponse(err)
 	}
 	response, err := s.secured(ctx, r, option)
 	if err != nil {
@@ -105,14 +184,22 @@ func (s *Security) ServeCoAP(ctx context.Context, r *Request) message.Message {
 	return response
 }
 
-// secured returns the outer answer. An error stands for a request that reached no handler.
-func (s *Security) secured(ctx context.Context, r *Request, option oscore.Option) (message.Message, error) {
+func (s *Security) find(option oscore.Option) (Association, error) {
 	if !option.HasKID || option.PartialIV == nil {
-		return message.Message{}, oscore.ErrDecode
+		return nil, oscore.ErrDecode
 	}
 	association, ok := s.contexts.Find(option.KID, option.KIDContext, option.HasKIDContext)
 	if !ok {
-		return message.Message{}, oscore.ErrNoContext
+		return nil, oscore.ErrNoContext
+	}
+	return association, nil
+}
+
+// secured returns the outer answer. An error stands for a request that reached no handler.
+func (s *Security) secured(ctx context.Context, r *Request, option oscore.Option) (message.Message, error) {
+	association, err := s.find(option)
+	if err != nil {
+		return message.Message{}, err
 	}
 	accepted, err := association.Accept(ctx, r.Message, option)
 	if err != nil {
@@ -121,131 +208,57 @@ func (s *Security) secured(ctx context.Context, r *Request, option oscore.Option
 	if accepted.Reply != nil {
 		return *accepted.Reply, nil
 	}
-	response, err := s.serve(ctx, accepted, Peer{Address: r.Peer.Address, Context: accepted.Context, Association: association, Security: s})
+	peer := Peer{Address: r.Peer.Address, Context: accepted.Context, Association: association, Security: s}
+	inner := &Request{Message: accepted.Inner, Peer: peer, Observation: s.observation(r, option, association, accepted)}
+	response, err := s.serve(ctx, accepted, inner)
 	if err != nil {
 		return message.Message{}, err
+	}
+	if inner.Observation == nil {
+		response.Options = withoutObserve(response.Options)
 	}
 	return protectAnswer(accepted, response), nil
 }
 
 // serve returns the inner answer. An error stands for a request that turned out to be a replay.
-func (s *Security) serve(ctx context.Context, a Accepted, peer Peer) (message.Message, error) {
+func (s *Security) serve(ctx context.Context, a Accepted, inner *Request) (message.Message, error) {
+	peer := &inner.Peer
 	if value := echoOf(a.Inner); value != nil {
-		peer.Fresh = s.echoes.spend(a.Context, peer.Address, value)
+		peer.Fresh = s.echoes.spend(peer.whom(), peer.Address, value)
 	}
 	// RFC 8613 appendix B.1.2: without a window the request may have been acted upon before the restart.
 	if a.Exchange.WindowLost() {
 		if checks.Echo && !peer.Fresh {
 			s.refused(peer.Address, ErrNotFresh)
-			return s.Challenge(peer), nil
+			return s.Challenge(*peer), nil
 		}
 		if err := a.Context.RecoverWindow(a.Exchange); err != nil {
 			return message.Message{}, err
 		}
 	}
-	if code, ok := understood(a.Inner.Options); !ok {
-		return message.Message{Code: code}, nil
+	options, refusal := heed(a.Inner.Options, s.critical)
+	if refusal != codes.Empty {
+		return message.Message{Code: refusal}, nil
 	}
-	return s.protected.ServeCoAP(ctx, &Request{Message: a.Inner, Peer: peer}), nil
+	inner.Options = options
+	return s.protected.ServeCoAP(ctx, inner), nil
 }
 
-// criticalOptions are the critical options (odd numbers) that handlers of this house take into account.
-var criticalOptions = map[message.OptionID]bool{
-	message.IfMatch: true, message.URIHost: true, message.IfNoneMatch: true, message.URIPort: true, message.URIPath: true,
-	message.URIQuery: true, message.Accept: true, message.Block2: true, message.Block1: true,
-}
-
-// understood refuses a request with a critical option that nobody would heed (RFC 7252 §5.4.1), or one for a proxy
-// (§5.10.2), with the code to answer.
-func understood(options message.Options) (codes.Code, bool) {
-	for _, o := range options {
-		switch {
-		case o.ID == message.ProxyURI || o.ID == message.ProxyScheme:
-			return codes.ProxyingNotSupported, false
-		case o.ID%2 == 1 && !criticalOptions[o.ID]:
-			return codes.BadOption, false
-		}
-	}
-	return 0, true
-}
-
-// protectAnswer protects the inner answer; one with an Echo gets its own Partial IV (RFC 8613 appendix B.1.2). An answer
-// that cannot be protected becomes a protected 5.00: the request has been acted upon, and no one else may say so.
+// protectAnswer protects the inner answer; one with an Echo gets its own Partial IV (RFC 8613 appendix B.1.2).
 func protectAnswer(a Accepted, response message.Message) message.Message {
-	outer, err := a.Context.ProtectResponse(a.Exchange, response, response.Options.HasOption(OptionEcho))
-	if errors.Is(err, oscore.ErrUnprotectable) {
-		outer, err = a.Context.ProtectResponse(a.Exchange, message.Message{Code: codes.InternalServerError}, false)
-	}
+	outer, err := protectUnder(a, response, response.Options.HasOption(OptionEcho))
 	if err != nil {
 		return oscore.ErrorResponse(err)
 	}
 	return outer
 }
 
-// UnprotectedError is an answer without protection to a protected request. Anyone on the way may have sent it: it is a
-// hint, and the request may have been acted upon.
-type UnprotectedError struct {
-	Code       codes.Code
-	Diagnostic string // at most 64 bytes, of unknown origin
-}
-
-// Error implements error.
-func (e *UnprotectedError) Error() string {
-	return fmt.Sprintf("unprotected answer %d.%02d %q", e.Code>>5, e.Code&0x1f, e.Diagnostic)
-}
-
-// secured is an Exchanger under one context.
-type secured struct {
-	next     Exchanger
-	context  *oscore.Context
-	verified func() // called for every response that verifies; may be nil
-}
-
-// Secure protects requests with c and verifies the responses. A protected 4.01 with an Echo makes it repeat the request
-// with that Echo, MaxEchoRepeats times at most and only while ctx lives; the last 4.01 is returned like any response.
-//
-// Errors: *UnprotectedError, those of oscore.Context's ProtectRequest and UnprotectResponse, and those of x. After each
-// but those of ProtectRequest the request may have been acted upon.
-func Secure(x Exchanger, c *oscore.Context) Exchanger { return &secured{next: x, context: c} }
-
-// Exchange implements Exchanger.
-func (s *secured) Exchange(ctx context.Context, request message.Message) (message.Message, error) {
-	for repeats := 0; ; repeats++ {
-		response, err := s.once(ctx, request)
-		if err != nil {
-			return message.Message{}, err
-		}
-		echo := echoOf(response)
-		if response.Code != codes.Unauthorized || echo == nil || repeats == MaxEchoRepeats || ctx.Err() != nil {
-			return response, nil
-		}
-		request.Options = withEcho(request.Options, echo)
+// protectUnder protects an answer or notification. One that cannot be protected becomes a protected 5.00: the request has
+// been acted upon, and no one else may say so.
+func protectUnder(a Accepted, response message.Message, ownPIV bool) (message.Message, error) {
+	outer, err := a.Context.ProtectResponse(a.Exchange, response, ownPIV)
+	if errors.Is(err, oscore.ErrUnprotectable) {
+		return a.Context.ProtectResponse(a.Exchange, message.Message{Code: codes.InternalServerError}, ownPIV)
 	}
-}
-
-func (s *secured) once(ctx context.Context, request message.Message) (message.Message, error) {
-	outer, x, err := s.context.ProtectRequest(request)
-	if err != nil {
-		return message.Message{}, err
-	}
-	answer, err := s.next.Exchange(ctx, outer)
-	if err != nil {
-		return message.Message{}, err
-	}
-	response, err := s.context.UnprotectResponse(x, answer)
-	if errors.Is(err, oscore.ErrNotProtected) {
-		return message.Message{}, unprotected(answer)
-	}
-	if err != nil {
-		return message.Message{}, fmt.Errorf("response: %w", err)
-	}
-	if s.verified != nil {
-		s.verified()
-	}
-	return response, nil
-}
-
-func unprotected(answer message.Message) *UnprotectedError {
-	text := answer.Payload
-	return &UnprotectedError{Code: answer.Code, Diagnostic: string(text[:min(len(text), maxDiagnostic)])}
+	return outer, err
 }
