@@ -30,10 +30,19 @@ var rules = []rule{
 	{From: "", Except: []string{"authz/grant"}, To: []string{"github.com/go-oauth2/oauth2"}, Why: "one door per library: go-oauth2 is behind authz/grant"},
 	{From: "", Except: []string{"pop/jose"}, To: []string{"github.com/lestrrat-go/jwx"}, Why: "one door per library: jwx is behind pop/jose"},
 	{From: "", Except: []string{"storage/postgres"}, To: []string{"github.com/jackc/pgx"}, Why: "one door per library: pgx is behind storage/postgres"},
+	{From: "", Except: []string{"pop/coapsec/dtls", "scenarios/bench"}, To: []string{"github.com/pion/dtls"}, Why: "one door per library: pion/dtls is behind pop/coapsec/dtls, and a peer to be measured against"},
+	{From: "", Except: []string{"pop/coapsec/gocoap"}, To: goCoAPTransports, Why: "one door per library: of go-coap we use messages and codes; its transports are behind pop/coapsec/gocoap"},
 	{From: "resource", Except: []string{"resource/jwt"}, To: []string{"pop/jose"}, Deep: true, Why: "resource/jwt is the one room between resource and pop/jose"},
 	{From: "cmd/doorlock", To: []string{"authz", "github.com/jackc/pgx", "github.com/go-oauth2/oauth2", "modernc.org/sqlite", "github.com/lestrrat-go/jwx"}, Deep: true, Why: "a lock carries neither the authorization server nor its libraries, and no jwx"},
 	{From: "cmd/healthmonitor", To: []string{"authz", "github.com/jackc/pgx", "github.com/go-oauth2/oauth2", "modernc.org/sqlite"}, Deep: true, Why: "an offline device carries neither the authorization server nor its libraries"},
 	{From: "pop", Except: []string{"pop/gatt", "pop/coapsec", "pop/client"}, To: []string{"net", "os", "net/http"}, Why: "protocol packages open no socket and no file"},
+}
+
+// goCoAPTransports is what of go-coap is more than messages and codes.
+var goCoAPTransports = []string{
+	"github.com/plgd-dev/go-coap/v3/dtls", "github.com/plgd-dev/go-coap/v3/mux", "github.com/plgd-dev/go-coap/v3/net",
+	"github.com/plgd-dev/go-coap/v3/options", "github.com/plgd-dev/go-coap/v3/tcp", "github.com/plgd-dev/go-coap/v3/udp/client",
+	"github.com/plgd-dev/go-coap/v3/udp/server",
 }
 
 type listed struct {
