@@ -2,7 +2,6 @@ package cose_test
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 
@@ -48,85 +46,12 @@ func newRecipient(tb testing.TB) (*ecdh.PrivateKey, cose.Recipient) {
 	return key, cose.Recipient{Key: key.PublicKey(), ID: cose.KeyID{3}}
 }
 
+func findPublic(public *ecdsa.PublicKey) cose.FindPublic {
+	return func(cose.Algorithm, cose.KeyID) (*ecdsa.PublicKey, error) { return public, nil }
+}
+
 func findPrivate(key *ecdh.PrivateKey) cose.FindPrivate {
 	return func(cose.Algorithm, cose.KeyID) (*ecdh.PrivateKey, error) { return key, nil }
-}
-
-// operation is one way to protect content, with the way back.
-type operation struct {
-	name string
-	seal func() ([]byte, error)
-	open func(data, external []byte) ([]byte, error)
-}
-
-func operations(tb testing.TB) []operation {
-	signer, public := newSigner(tb)
-	private, recipient := newRecipient(tb)
-	list := []operation{{
-		"Sign1 ES256",
-		func() ([]byte, error) { return cose.Sign1(signer, content, external, rand.Reader) },
-		func(data, aad []byte) ([]byte, error) { return cose.VerifySign1(data, findPublic(public), aad) },
-	}, {
-		"Encrypt ECDH-ES",
-		func() ([]byte, error) { return cose.SealEncrypt(recipient, content, external, rand.Reader) },
-		func(data, aad []byte) ([]byte, error) { return cose.OpenEncrypt(data, findPrivate(private), aad) },
-	}}
-	for _, alg := range []cose.Algorithm{cose.A128GCM, cose.A256GCM, cose.AESCCM16_64_128, cose.AESCCM16_128_128} {
-		key := newSymmetric(alg)
-		list = append(list, operation{
-			"Encrypt0 " + alg.String(),
-			func() ([]byte, error) { return cose.SealEncrypt0(key, content, external, rand.Reader) },
-			func(data, aad []byte) ([]byte, error) { return cose.OpenEncrypt0(data, cose.Only(key), aad) },
-		})
-	}
-	return list
-}
-
-func TestRoundTrip(t *testing.T) {
-	for _, op := range operations(t) {
-		t.Run(op.name, func(t *testing.T) {
-			data, err := op.seal()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got, err := op.open(data, external); err != nil || !bytes.Equal(got, content) {
-				t.Errorf("got %q, %v, want %q", got, err, content)
-			}
-			if _, err := op.open(data, nil); !errors.Is(err, cose.ErrVerification) {
-				t.Errorf("without external data: got %v, want %v", err, cose.ErrVerification)
-			}
-			again, err := op.seal()
-			if err != nil || bytes.Equal(again, data) {
-				t.Errorf("sealed twice to the same bytes (%v)", err)
-			}
-		})
-	}
-}
-
-func TestDamagedMessagesAreRefused(t *testing.T) {
-	for _, op := range operations(t) {
-		t.Run(op.name, func(t *testing.T) {
-			data, err := op.seal()
-			if err != nil {
-				t.Fatal(err)
-			}
-			for n := range data {
-				if _, err := op.open(data[:n], external); !errors.Is(err, cose.ErrMalformed) {
-					t.Errorf("cut to %d bytes: got %v, want %v", n, err, cose.ErrMalformed)
-				}
-			}
-			for bit := range 8 * len(data) {
-				damaged := bytes.Clone(data)
-				damaged[bit/8] ^= 1 << (bit % 8)
-				if _, err := op.open(damaged, external); err == nil {
-					t.Errorf("bit %d flipped: accepted %x", bit, damaged)
-				}
-			}
-			if _, err := op.open(append(bytes.Clone(data), 0), external); !errors.Is(err, cose.ErrMalformed) {
-				t.Errorf("a byte more: got %v, want %v", err, cose.ErrMalformed)
-			}
-		})
-	}
 }
 
 func TestWrongKeysAreRefused(t *testing.T) {
@@ -195,12 +120,12 @@ func TestWrongPublicKeysAreRefused(t *testing.T) {
 	if _, err := cose.OpenEncrypt(data, findPrivate(nil), nil); !errors.Is(err, cose.ErrKey) {
 		t.Errorf("no private key: got %v, want %v", err, cose.ErrKey)
 	}
-	wrongCurve, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	wrongCurve, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := cose.Sign1(cose.Signer{Key: wrongCurve}, content, nil, rand.Reader); !errors.Is(err, cose.ErrKey) {
-		t.Errorf("sign with P-384: got %v, want %v", err, cose.ErrKey)
+		t.Errorf("sign with P-521: got %v, want %v", err, cose.ErrKey)
 	}
 }
 
@@ -248,7 +173,11 @@ func TestMalformedHeaders(t *testing.T) {
 		{"crit with a label that is not there", bstr("a301181e" + "028104" + iv), "a0", cose.ErrMalformed},
 		{"crit with a label that is not protected", bstr("a201181e" + "028105"), "a1" + iv, cose.ErrMalformed},
 		{"crit empty", bstr("a301181e" + "0280" + iv), "a0", cose.ErrMalformed},
-		{"partial IV", bstr("a301181e" + iv + "0641ff"), "a0", cose.ErrUnsupported},
+		{"IV and partial IV", bstr("a301181e" + iv + "0641ff"), "a0", cose.ErrMalformed},
+		{"IV and partial IV in different buckets", bstr("a201181e" + iv), "a10641ff", cose.ErrMalformed},
+		{"partial IV for a key without Base IV", bstr("a201181e" + "0641ff"), "a0", cose.ErrKey},
+		{"algorithm in the unprotected header", bstr("a1" + iv), "a101181e", cose.ErrMalformed},
+		{"algorithm 0", bstr("a20100" + iv), "a0", cose.ErrMalformed},
 		{"no algorithm", bstr("a1" + iv), "a0", cose.ErrMalformed},
 		{"algorithm as text", bstr("a20167556e6b6e6f776e" + iv), "a0", cose.ErrUnsupported},
 		{"algorithm of a signature", bstr("a20126" + iv), "a0", cose.ErrUnsupported},
@@ -299,10 +228,7 @@ func TestTags(t *testing.T) {
 
 func TestOnlyOneSpellingIsCanonical(t *testing.T) {
 	for name, e := range readExamples(t, "encrypted-tests/enc-pass-*.json") {
-		item, _, err := e.item(t, cose.TagEncrypt0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, item := e.item(t)
 		m, err := cose.ParseEncrypt0(item)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -353,31 +279,6 @@ func negateS(t *testing.T, data []byte) []byte {
 		s[i] = byte(d)
 	}
 	return out
-}
-
-// remote is a signer that shows no private key, as a hardware module does.
-type remote struct{ crypto.Signer }
-
-func TestSignersNeedNotShowTheirKey(t *testing.T) {
-	signer, public := newSigner(t)
-	data, err := cose.Sign1(cose.Signer{Key: remote{signer.Key}}, content, nil, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := cose.VerifySign1(data, findPublic(public), nil); err != nil || !bytes.Equal(got, content) {
-		t.Errorf("got %q, %v", got, err)
-	}
-}
-
-type liar struct{ crypto.Signer }
-
-func (liar) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return make([]byte, 64), nil }
-
-func TestWhatIsNoSignatureIsNotSent(t *testing.T) {
-	signer, _ := newSigner(t)
-	if _, err := cose.Sign1(cose.Signer{Key: liar{signer.Key}}, content, nil, rand.Reader); !errors.Is(err, cose.ErrKey) {
-		t.Errorf("got %v, want %v", err, cose.ErrKey)
-	}
 }
 
 func TestSecretsDoNotPrint(t *testing.T) {

@@ -2,21 +2,12 @@ package cose
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 
 	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
 
 const contextEncrypt0 = "Encrypt0"
-
-// encrypt0 is the array of RFC 9052 §5.2.
-type encrypt0 struct {
-	_           struct{} `cbor:",toarray"`
-	Protected   []byte
-	Unprotected wire.RawMessage
-	Ciphertext  []byte
-}
 
 // contentHeader is the protected header of what we encrypt.
 type contentHeader struct {
@@ -28,27 +19,41 @@ type contentHeader struct {
 // SealEncrypt0 encrypts under key and returns an untagged COSE_Encrypt0. Algorithm, key id (unless empty) and a random IV
 // stand in the protected header. externalAAD may be nil.
 func SealEncrypt0(key SymmetricKey, plaintext, externalAAD []byte, rand io.Reader) ([]byte, error) {
-	aead, err := newAEAD(key.Algorithm, key.K)
+	return Encrypt0(key.key(), plaintext, externalAAD, rand)
+}
+
+// Encrypt0 is SealEncrypt0 with a typed key, which must say its algorithm and be permitted to encrypt. It is faster for a
+// key that is used again, because the key keeps its key schedule.
+func Encrypt0(key *Key, plaintext, externalAAD []byte, rand io.Reader) ([]byte, error) {
+	if err := key.permitsOwn(OperationEncrypt, isContent); err != nil {
+		return nil, err
+	}
+	iv, err := newIV(key.alg, rand)
 	if err != nil {
 		return nil, err
 	}
-	if len(key.ID) > MaxKeyID {
-		return nil, fmt.Errorf("%w: id of %d bytes, at most %d", ErrKey, len(key.ID), MaxKeyID)
-	}
-	iv, err := newIV(key.Algorithm, rand)
+	protected, err := wire.Marshal(contentHeader{Algorithm: key.alg, KeyID: key.id, IV: iv})
 	if err != nil {
 		return nil, err
 	}
-	protected, err := wire.Marshal(contentHeader{Algorithm: key.Algorithm, KeyID: key.ID, IV: iv})
+	return sealEncrypt0(layer{protected: protected, unprotected: emptyMap, alg: key.alg, iv: iv}, key.content(), plaintext, externalAAD)
+}
+
+// layer is the header of a layer that we make, encoded.
+type layer struct {
+	protected, unprotected []byte
+
+	alg Algorithm
+	iv  []byte
+}
+
+func sealEncrypt0(l layer, key *contentKey, plaintext, externalAAD []byte) ([]byte, error) {
+	aad := structure(contextEncrypt0, l.protected, externalAAD)
+	ciphertext, err := sealContent(l.alg, key, l.iv, plaintext, aad)
 	if err != nil {
 		return nil, err
 	}
-	aad, err := encryptionAAD(contextEncrypt0, protected, externalAAD)
-	if err != nil {
-		return nil, err
-	}
-	ciphertext := aead.Seal(nil, iv, plaintext, aad)
-	return wire.Marshal(encrypt0{Protected: protected, Unprotected: emptyMap, Ciphertext: ciphertext})
+	return assemble(l.protected, l.unprotected, ciphertext), nil
 }
 
 // OpenEncrypt0 decrypts an untagged COSE_Encrypt0 with the key that find returns. Errors: ErrMalformed, ErrUnsupported,
@@ -62,73 +67,67 @@ func OpenEncrypt0(data []byte, find FindSymmetric, externalAAD []byte) ([]byte, 
 }
 
 // Encrypt0Message is a COSE_Encrypt0 that has been read but not opened: nothing it says is authentic.
-type Encrypt0Message struct {
-	fields encrypt0
-	header header
-}
+type Encrypt0Message struct{ message }
 
 // ParseEncrypt0 reads an untagged COSE_Encrypt0.
 func ParseEncrypt0(data []byte) (*Encrypt0Message, error) {
 	m := &Encrypt0Message{}
-	if err := parseExact(data, &m.fields); err != nil {
+	r, err := m.parse(data, 3)
+	if err != nil {
 		return nil, err
 	}
-	if m.fields.Protected == nil || m.fields.Ciphertext == nil {
-		return nil, malformed("no protected header or no ciphertext")
-	}
-	var err error
-	if m.header, err = parseHeader(m.fields.Protected, m.fields.Unprotected); err != nil {
-		return nil, err
-	}
-	if m.header.alg == 0 {
-		return nil, malformed("no algorithm")
-	}
-	return m, nil
+	return m, r.finish()
 }
-
-// KeyID is the key the message says it is for, nil if it does not say.
-func (m *Encrypt0Message) KeyID() KeyID { return m.header.kid }
-
-// Algorithm is the algorithm the message says it uses.
-func (m *Encrypt0Message) Algorithm() Algorithm { return m.header.alg }
 
 // CheckCanonical returns ErrNotCanonical unless the unprotected header is empty. Together with the shortest heads that
 // ParseEncrypt0 demands, nobody without the key can then respell the message.
-func (m *Encrypt0Message) CheckCanonical() error { return checkEmpty(m.fields.Unprotected) }
+func (m *Encrypt0Message) CheckCanonical() error { return checkEmpty(m.unprotected) }
 
 // Open decrypts with the key that find returns.
 func (m *Encrypt0Message) Open(find FindSymmetric, externalAAD []byte) ([]byte, error) {
+	return m.OpenWith(find.keys(), Options{External: externalAAD})
+}
+
+// OpenWith decrypts with the key that find returns: symmetric, for the message's algorithm, permitted to decrypt.
+func (m *Encrypt0Message) OpenWith(find FindKey, o Options) ([]byte, error) {
+	if err := m.header.check(&o); err != nil {
+		return nil, err
+	}
 	if _, ok := contentAlgorithms[m.header.alg]; !ok {
 		return nil, unsupported(m.header.alg)
 	}
-	key, err := findKey(m.header, find)
+	key, err := findFor(&m.header, find, m.header.alg, OperationDecrypt)
 	if err != nil {
 		return nil, err
 	}
-	aad, err := encryptionAAD(contextEncrypt0, m.header.protected, externalAAD)
-	if err != nil {
-		return nil, err
-	}
-	return openContent(m.header, key.K, m.fields.Ciphertext, aad)
+	aad := structure(contextEncrypt0, m.header.protected, o.External)
+	return openContent(&m.header, key.content(), m.content, aad)
 }
 
-// findKey asks for a key and refuses one for another algorithm: one key serves one algorithm.
-func findKey(h header, find FindSymmetric) (SymmetricKey, error) {
-	key, err := find(h.alg, h.kid)
-	if err != nil {
-		return SymmetricKey{}, fmt.Errorf("find key: %w", err)
+// key makes a typed key of a symmetric one.
+func (k SymmetricKey) key() *Key {
+	return &Key{kind: KeyTypeSymmetric, id: k.ID, alg: k.Algorithm, secret: k.K}
+}
+
+// keys makes the same known to what takes typed keys. A key for another algorithm is refused: one key serves one.
+func (find FindSymmetric) keys() FindKey {
+	return func(alg Algorithm, kid KeyID) (*Key, error) {
+		key, err := find(alg, kid)
+		if err != nil {
+			return nil, err
+		}
+		if key.Algorithm != alg {
+			return nil, unfit("key is for %v, message uses %v", key.Algorithm, alg)
+		}
+		return key.key(), nil
 	}
-	if key.Algorithm != h.alg {
-		return SymmetricKey{}, fmt.Errorf("%w: key is for %v, message uses %v", ErrKey, key.Algorithm, h.alg)
-	}
-	return key, nil
 }
 
 // Only is a FindSymmetric that knows one key. A message that names no key is tried with it.
 func Only(key SymmetricKey) FindSymmetric {
 	return func(_ Algorithm, kid KeyID) (SymmetricKey, error) {
 		if kid != nil && !bytes.Equal(kid, key.ID) {
-			return SymmetricKey{}, fmt.Errorf("%w: message is for another key id", ErrKey)
+			return SymmetricKey{}, unfit("message is for another key id")
 		}
 		return key, nil
 	}

@@ -112,8 +112,19 @@ func TestBadKeysAreRefused(t *testing.T) {
 		{"no map", "80", cose.ErrMalformed},
 		{"no type", "a1" + k16, cose.ErrMalformed},
 		{"type as text", "a201634f4b50" + k16, cose.ErrMalformed},
-		{"OKP", "a3010120062158" + "20" + exampleX, cose.ErrUnsupported},
-		{"P-384", "a40102200221" + x + "22" + y, cose.ErrUnsupported},
+		{"Ed448", "a3010120072158" + "20" + exampleX, cose.ErrUnsupported},
+		{"EC2 with the curve of OKP", "a40102200621" + x + "22" + y, cose.ErrUnsupported},
+		{"OKP with the curve of EC2", "a3010120012158" + "20" + exampleX, cose.ErrUnsupported},
+		{"P-521", "a40102200321" + x + "22" + y, cose.ErrUnsupported},
+		{"RSA", "a20103204101", cose.ErrUnsupported},
+		{"a point of P-256 on P-384", "a40102200221" + x + "22" + y, cose.ErrMalformed},
+		{"Ed25519 of 31 bytes", "a301012006215" + "81f" + exampleX[2:], cose.ErrMalformed},
+		{"Ed25519 without x", "a201012006", cose.ErrMalformed},
+		{"Ed25519 with a private part", "a401012006" + "21" + x + "23" + x, cose.ErrMalformed},
+		{"no curve", "a3010221" + x + "22" + y, cose.ErrMalformed},
+		{"algorithm 0", "a301040300" + k16, cose.ErrMalformed},
+		{"Base IV of 17 bytes", "a30104" + "0551" + strings.Repeat("00", 17) + k16, cose.ErrMalformed},
+		{"Base IV as text", "a30104" + "056161" + k16, cose.ErrMalformed},
 		{"a point off the curve", "a40102200121" + x + "22" + x, cose.ErrMalformed},
 		{"x of no point", "a40102200121" + "5820" + strings.Repeat("ff", 32) + "22f5", cose.ErrMalformed},
 		{"x that is short", "a40102200121" + "581f" + exampleX[2:] + "22" + y, cose.ErrMalformed},
@@ -149,11 +160,11 @@ func TestNoKeyIsNotEncoded(t *testing.T) {
 			t.Errorf("got %x, %v, want %v", data, err, cose.ErrKey)
 		}
 	}
-	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cose.PublicKey(&p384.PublicKey, nil); !errors.Is(err, cose.ErrUnsupported) {
-		t.Errorf("P-384: got %v, want %v", err, cose.ErrUnsupported)
+	if _, err := cose.PublicKey(&p521.PublicKey, nil); !errors.Is(err, cose.ErrUnsupported) {
+		t.Errorf("P-521: got %v, want %v", err, cose.ErrUnsupported)
 	}
 }
