@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/pop/ace"
@@ -77,6 +78,15 @@ func (w way) Exchange(ctx context.Context, request message.Message) (message.Mes
 	return w.channel.Exchange(ctx, w.to, request)
 }
 
+// within exchanges in an equal share of the time left: another request to an address where nobody is may have the turn there
+// (NSTART) for longer than we can wait.
+func (w way) within(ctx context.Context, shares int, request message.Message) (message.Message, error) {
+	until, _ := ctx.Deadline()
+	ctx, cancel := context.WithTimeout(ctx, time.Until(until)/time.Duration(shares))
+	defer cancel()
+	return coapsec.UploadBlocks(w, blockSize).Exchange(ctx, request)
+}
+
 // exchange asks the device at its address and, where that brings no verified answer, at the one before (D5). All that is
 // sent over the channel may be acted upon twice: uploads by D18, news by its sequence, reading the log by nature.
 func (e *Engine) exchange(ctx context.Context, d *authz.Device, request message.Message) (message.Message, error) {
@@ -87,8 +97,8 @@ func (e *Engine) exchange(ctx context.Context, d *authz.Device, request message.
 		return message.Message{}, err
 	}
 	var response message.Message
-	for _, w := range ways {
-		response, err = coapsec.UploadBlocks(w, blockSize).Exchange(ctx, request)
+	for i, w := range ways {
+		response, err = w.within(ctx, len(ways)-i, request)
 		if err == nil || ctx.Err() != nil {
 			break
 		}
