@@ -5,6 +5,7 @@
 package pop
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/pop/aif"
@@ -49,6 +50,24 @@ type Claims struct {
 	CNonce       []byte // nil: absent; empty is a value
 	Confirmation Confirmation
 	Grant        *GrantRef
+
+	// Unknown are the other claims of a CWT, each value one encoded CBOR item as it stood in the token. Their issuer
+	// vouches for them, but nobody here has looked inside. A JWT has none: pop/jose names every claim it knows.
+	Unknown map[ClaimLabel][]byte
+}
+
+// ClaimLabel is the key of a CWT claim: the text Name, or the integer Number if Name is empty (RFC 8392 §1.1).
+type ClaimLabel struct {
+	Number int64
+	Name   string
+}
+
+// String is the number, or the name in quotes.
+func (l ClaimLabel) String() string {
+	if l.Name == "" {
+		return strconv.FormatInt(l.Number, 10)
+	}
+	return strconv.Quote(l.Name)
 }
 
 // GrantRef is private claim −70001 (D6): {0: epoch, 1: grant id, ? 2: [+ index]}.
@@ -68,7 +87,10 @@ type Confirmation struct {
 	Encrypted []byte         // Encrypted_COSE_Key (2): an encoded, untagged COSE_Encrypt0 or COSE_Encrypt
 	KeyID     cose.KeyID     // kid (3)
 	OSCORE    *InputMaterial // osc (4)
-	JWE       string         // jwe (RFC 7800), JWT only
+	// Thumbprint is ckt (5): the SHA-256 thumbprint of a COSE_Key (RFC 9679 §5.6), 32 bytes; CWT only. It names a key
+	// that its reader learns in another way.
+	Thumbprint []byte
+	JWE        string // jwe (RFC 7800), JWT only
 }
 
 // InputMaterial is the OSCORE_Input_Material of RFC 9203 §3.2.1. ID and MasterSecret are required; absent optional

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-ace/latchkey/pop"
+	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/internal/ccm"
 )
 
@@ -25,6 +26,7 @@ func shapes(b *testing.B, h *house) []struct {
 		{"Encrypt0", Encrypt0{h.token}, full(pop.Confirmation{OSCORE: inputMaterial()})},
 		{"Sign1", h.sign1(), full(h.encrypted(b))},
 		{"Nested", Nested{Sign1: h.sign1(), Encrypt0: Encrypt0{h.token}}, full(h.encrypted(b))},
+		{"Mac0", Mac0{h.mac}, full(h.encrypted(b))},
 	}
 }
 
@@ -62,6 +64,18 @@ func BenchmarkOpen(b *testing.B) {
 			}
 		})
 	}
+	typed, err := cose.NewKey(h.token.K, cose.KeyOptions{ID: h.token.ID, Algorithm: h.token.Algorithm})
+	if err != nil {
+		b.Fatal(err)
+	}
+	token := mustSeal(b, full(pop.Confirmation{OSCORE: inputMaterial()}), Encrypt0{h.token})
+	b.Run("Encrypt0-typed-key", func(b *testing.B) { // keeps its key schedule
+		for b.Loop() {
+			if _, err := Open(token, Keys{Find: cose.With(typed)}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("bare-ES256", func(b *testing.B) {
 		digest := sha256.Sum256([]byte("claims"))
 		signature, err := ecdsa.SignASN1(rand.Reader, h.signer, digest[:])

@@ -84,6 +84,9 @@ func encodeClaims(c *pop.Claims) ([]byte, error) {
 		set.Grant = &grantRef{Epoch: g.Epoch, Grant: g.Grant[:], Once: g.Once}
 	}
 	data, err := wire.Marshal(set)
+	if err == nil && len(c.Unknown) > 0 {
+		data, err = addUnknown(data, c.Unknown)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -100,50 +103,66 @@ func seconds(t time.Time) *int64 {
 	return &n
 }
 
-// readers say how each known claim is read, in registry order. Claims that are not here are ignored (RFC 8392 §3).
-var readers = []struct {
+// claimReader says how one known claim is read.
+type claimReader struct {
 	label int64
 	read  func(*pop.Claims, wire.RawMessage) error
-}{
-	{claimGrant, readGrant},
-	{claimIssuer, func(c *pop.Claims, raw wire.RawMessage) error { return readText(&c.Issuer, raw) }},
-	{claimSubject, func(c *pop.Claims, raw wire.RawMessage) error { return readText(&c.Subject, raw) }},
+}
+
+// readers are the known claims, the frequent ones first.
+var readers = []claimReader{
 	{claimAudience, func(c *pop.Claims, raw wire.RawMessage) error { return readText(&c.Audience, raw) }},
 	{claimExpires, func(c *pop.Claims, raw wire.RawMessage) error { return readTime(&c.Expires, raw, math.Floor) }},
-	{claimNotBefore, func(c *pop.Claims, raw wire.RawMessage) error { return readTime(&c.NotBefore, raw, math.Ceil) }},
 	{claimIssuedAt, func(c *pop.Claims, raw wire.RawMessage) error { return readTime(&c.IssuedAt, raw, math.Floor) }},
 	{claimID, func(c *pop.Claims, raw wire.RawMessage) error { return readBytes(&c.ID, raw, 1, maxID) }},
 	{claimConfirmation, readConfirmation},
 	{claimScope, readScope},
 	{claimProfile, readProfile},
-	{claimCNonce, func(c *pop.Claims, raw wire.RawMessage) error { return readBytes(&c.CNonce, raw, 0, maxCNonce) }},
 	{claimExpiresIn, readExpiresIn},
+	{claimGrant, readGrant},
+	{claimIssuer, func(c *pop.Claims, raw wire.RawMessage) error { return readText(&c.Issuer, raw) }},
+	{claimSubject, func(c *pop.Claims, raw wire.RawMessage) error { return readText(&c.Subject, raw) }},
+	{claimNotBefore, func(c *pop.Claims, raw wire.RawMessage) error { return readTime(&c.NotBefore, raw, math.Ceil) }},
+	{claimCNonce, func(c *pop.Claims, raw wire.RawMessage) error { return readBytes(&c.CNonce, raw, 0, maxCNonce) }},
 }
 
-// parseClaims reads a claims set. Every error is ErrClaims.
+func readerOf(label pop.ClaimLabel) *claimReader {
+	for i := range readers {
+		if readers[i].label == label.Number && label.Name == "" {
+			return &readers[i]
+		}
+	}
+	return nil
+}
+
+// parseClaims reads a claims set. Claims that are not known are kept and not looked at (RFC 8392 §3). Every error is
+// ErrClaims.
 func parseClaims(data []byte) (*pop.Claims, error) {
-	set, err := parseMap(data)
+	var space room
+	set, err := parseMap(data, &space)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrClaims, err)
 	}
 	c := &pop.Claims{}
-	for _, r := range readers {
-		raw, ok := set[r.label]
-		if !ok {
-			continue
+	for _, f := range set {
+		r := readerOf(f.label)
+		if r == nil {
+			err = keepUnknown(c, f)
+		} else {
+			err = r.read(c, f.value)
 		}
-		if err := r.read(c, raw); err != nil {
-			return nil, fmt.Errorf("%w: claim %d: %w", ErrClaims, r.label, err)
+		if err != nil {
+			return nil, fmt.Errorf("%w: claim %.64v: %w", ErrClaims, f.label, err)
 		}
 	}
-	if err := checkClaims(c, set[claimScope]); err != nil {
+	if err := checkClaims(c, set); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrClaims, err)
 	}
 	return c, nil
 }
 
 // checkClaims looks at what claims say about each other.
-func checkClaims(c *pop.Claims, rawScope wire.RawMessage) error {
+func checkClaims(c *pop.Claims, set fields) error {
 	if c.ExpiresIn != 0 && c.ID == nil {
 		return errors.New("exi without cti") // RFC 9200 §5.10.3
 	}
@@ -155,17 +174,18 @@ func checkClaims(c *pop.Claims, rawScope wire.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	if sent, err := as[[]byte](rawScope); err != nil || !bytes.Equal(sent, sorted) {
+	rawScope, _ := set.get(claimScope)
+	if sent, err := byteString(rawScope); err != nil || !bytes.Equal(sent, sorted) {
 		return errors.New("indexes into a scope that is not in deterministic order")
 	}
-	if int(slices.Max(c.Grant.Once)) >= len(c.Scope) {
+	if slices.Max(c.Grant.Once) >= uint(len(c.Scope)) {
 		return errors.New("index beyond the scope")
 	}
 	return nil
 }
 
 func readText(to *string, raw wire.RawMessage) error {
-	s, err := as[string](raw)
+	s, err := text(raw)
 	if err == nil && (s == "" || len(s) > maxText) {
 		err = fmt.Errorf("text of %d bytes, want 1 to %d", len(s), maxText)
 	}
@@ -174,7 +194,7 @@ func readText(to *string, raw wire.RawMessage) error {
 }
 
 func readBytes(to *[]byte, raw wire.RawMessage, least, most int) error {
-	b, err := as[[]byte](raw)
+	b, err := byteString(raw)
 	if err == nil && (len(b) < least || len(b) > most) {
 		err = fmt.Errorf("%d bytes, want %d to %d", len(b), least, most)
 	}
@@ -184,21 +204,16 @@ func readBytes(to *[]byte, raw wire.RawMessage, least, most int) error {
 
 // readTime reads a NumericDate, an integer or a float without tag 1 (RFC 8392 §2). round takes the stricter second.
 func readTime(to *time.Time, raw wire.RawMessage, round func(float64) float64) error {
-	item, err := as[any](raw)
+	n, err := integer(raw)
 	if err != nil {
-		return err
-	}
-	var n int64
-	switch v := item.(type) {
-	case int64:
-		n = v
-	case float64:
+		v, err := as[float64](raw)
+		if err != nil {
+			return err
+		}
 		if !(v >= 0 && v <= maxSeconds) { // NaN is neither
 			return errors.New("time out of range")
 		}
 		n = int64(round(v))
-	default:
-		return errWrongType
 	}
 	if n < 0 || n > maxSeconds {
 		return errors.New("time out of range")
@@ -213,7 +228,7 @@ func readConfirmation(c *pop.Claims, raw wire.RawMessage) (err error) {
 }
 
 func readScope(c *pop.Claims, raw wire.RawMessage) error {
-	encoded, err := as[[]byte](raw)
+	encoded, err := byteString(raw)
 	if err != nil {
 		return err
 	}
@@ -224,7 +239,7 @@ func readScope(c *pop.Claims, raw wire.RawMessage) error {
 }
 
 func readProfile(c *pop.Claims, raw wire.RawMessage) error {
-	n, err := as[int64](raw)
+	n, err := integer(raw)
 	if err == nil && (n < 1 || n > maxProfile) {
 		err = errors.New("profile out of range")
 	}
@@ -233,7 +248,7 @@ func readProfile(c *pop.Claims, raw wire.RawMessage) error {
 }
 
 func readExpiresIn(c *pop.Claims, raw wire.RawMessage) error {
-	n, err := as[int64](raw)
+	n, err := integer(raw)
 	if err == nil && (n < 1 || n > maxExpiresIn) {
 		err = fmt.Errorf("exi of %d s, want 1 to %d", n, int64(maxExpiresIn))
 	}
@@ -241,24 +256,57 @@ func readExpiresIn(c *pop.Claims, raw wire.RawMessage) error {
 	return err
 }
 
-// readGrant is strict about its labels, because nobody but our own server writes this claim.
+// readGrant is strict about labels and encoding, because nobody but our own server writes this claim.
 func readGrant(c *pop.Claims, raw wire.RawMessage) error {
-	var ref grantRef
-	if err := wire.Unmarshal(raw, &ref); err != nil {
-		return err
+	var space room
+	set, ok := scanMap(raw, &space)
+	if !ok || len(set) < 2 || len(set) > 3 {
+		return errGrant
 	}
-	again, err := wire.Marshal(ref)
-	if err != nil {
-		return err
+	for i, f := range set {
+		if f.label != (pop.ClaimLabel{Number: int64(i)}) {
+			return errGrant
+		}
 	}
-	if !bytes.Equal(again, raw) || len(ref.Grant) != len(pop.GrantID{}) || ref.Epoch > maxEpoch {
-		return errors.New("not {0: epoch, 1: grant id, ? 2: indexes}")
+	epoch, err := integer(set[0].value)
+	if err != nil || epoch < 0 {
+		return errGrant
 	}
-	if len(ref.Once) > maxOnce || !strictlyAscending(ref.Once) {
-		return errors.New("indexes are not few, different and ascending")
+	ref := &pop.GrantRef{Epoch: uint64(epoch)}
+	id, err := byteString(set[1].value)
+	if err != nil || len(id) != len(ref.Grant) {
+		return errGrant
 	}
-	c.Grant = &pop.GrantRef{Epoch: ref.Epoch, Grant: pop.GrantID(ref.Grant), Once: ref.Once}
+	copy(ref.Grant[:], id)
+	if len(set) == 3 {
+		if ref.Once, err = indexes(set[2].value); err != nil {
+			return err
+		}
+	}
+	c.Grant = ref
 	return nil
+}
+
+var errGrant = errors.New("not {0: epoch, 1: grant id, ? 2: indexes}")
+
+// indexes reads an array of few, different and ascending numbers.
+func indexes(raw wire.RawMessage) ([]uint, error) {
+	major, n, rest, ok := head(raw)
+	if !ok || major != majorArray || n == 0 || n > maxOnce {
+		return nil, errGrant
+	}
+	list := make([]uint, 0, n)
+	for range n {
+		var index uint64
+		if major, index, rest, ok = head(rest); !ok || major != majorUnsigned || index > maxInt64 {
+			return nil, errGrant
+		}
+		list = append(list, uint(index))
+	}
+	if len(rest) > 0 || !strictlyAscending(list) {
+		return nil, errors.New("indexes are not different and ascending")
+	}
+	return list, nil
 }
 
 func strictlyAscending(list []uint) bool {

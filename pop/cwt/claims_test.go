@@ -29,8 +29,14 @@ func TestClaimsThatAreRead(t *testing.T) {
 		want       *pop.Claims
 	}{
 		{"nothing", "a0", &pop.Claims{}},
-		{"an unknown number", "a1182901", &pop.Claims{}},
-		{"an unknown name", "a163666f6f01", &pop.Claims{}},
+		{"an unknown number", "a1182901", &pop.Claims{Unknown: map[pop.ClaimLabel][]byte{{Number: 41}: {1}}}},
+		{"an unknown name", "a163666f6f8101", &pop.Claims{Unknown: map[pop.ClaimLabel][]byte{{Name: "foo"}: {0x81, 1}}}},
+		{"an unknown number that is zero or less", "a2002039fffff6", &pop.Claims{Unknown: map[pop.ClaimLabel][]byte{{}: {0x20}, {Number: -65536}: {0xf6}}}},
+		{"claims in another order", "a2182901" + "036161", &pop.Claims{Audience: "a", Unknown: map[pop.ClaimLabel][]byte{{Number: 41}: {1}}}},
+		{"a label in a longer head", "a1180403", &pop.Claims{Expires: time.Unix(3, 0)}},
+		{"exp in a longer head", "a1041900ff", &pop.Claims{Expires: time.Unix(255, 0)}},
+		{"cti in a longer head", "a107580101", &pop.Claims{ID: []byte{1}}},
+		{"the thumbprint of a key", "a108a1055820" + strings.Repeat("ab", 32), &pop.Claims{Confirmation: pop.Confirmation{Thumbprint: bytes.Repeat([]byte{0xab}, 32)}}},
 		{"exp at the beginning of time", "a10400", &pop.Claims{Expires: time.Unix(0, 0)}},
 		{"exp is rounded down", "a104fb4000000000000000", &pop.Claims{Expires: time.Unix(2, 0)}},
 		{"exp with a fraction is rounded down", "a104fb4004cccccccccccd", &pop.Claims{Expires: time.Unix(2, 0)}},
@@ -116,7 +122,20 @@ func TestClaimsThatAreRefused(t *testing.T) {
 		{"a negative index", once("8120", ordered)},
 		{"indexes into a scope in another order", once("8100", "094b8282622f620282622f6101")},
 		{"indexes into a scope with a path twice", once("8100", "094b8282622f610182622f6102")},
-		{"cnf with an unknown method only", "a108a1054100"},
+		{"cnf with an unknown method only", "a108a118c84100"},
+		{"cnf with a thumbprint of 31 bytes", "a108a105581f" + strings.Repeat("ab", 31)},
+		{"cnf with a thumbprint as text", "a108a1057820" + strings.Repeat("61", 32)},
+		{"cnf with a thumbprint and a key id", "a108a2034101055820" + strings.Repeat("ab", 32)},
+		{"the same claim twice, once in a longer head", "a2036161" + "1803" + "6162"},
+		{"the same claim twice within an unknown one", "a11829a201000100"},
+		{"the same claim twice within cnf", "a108a203410103" + "4102"},
+		{"a label that is bytes", "a1414100"},
+		{"a label that is a bool", "a1f500"},
+		{"a label that is empty", "a16000"},
+		{"an unknown name of 256 bytes", "a1790100" + strings.Repeat("61", 256) + "00"},
+		{"an unknown name that is not UTF-8", "a161ff00"},
+		{"an unknown claim that is cut off", "a118294201"},
+		{"33 unknown claims", "b821" + unknownClaims(33)},
 		{"cnf with two methods", "a108a203410104a20041010250" + strings.Repeat("00", 16)},
 		{"cnf that is no map", "a10880"},
 	}
@@ -130,9 +149,53 @@ func TestClaimsThatAreRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := parseClaims(unhex(t, once("820001", ordered))); err != nil {
-		t.Errorf("indexes as they should be: %v", err)
+	for name, data := range map[string]string{"indexes as they should be": once("820001", ordered), "32 unknown claims": "b820" + unknownClaims(32)} {
+		if _, err := parseClaims(unhex(t, data)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
+}
+
+// unknownClaims are n entries from label 1000 on.
+func unknownClaims(n int) string {
+	var out strings.Builder
+	for i := range n {
+		fmt.Fprintf(&out, "19%04x00", 1000+i)
+	}
+	return out.String()
+}
+
+func TestUnknownClaimsComeBackAsTheyWere(t *testing.T) {
+	h := newHouse(t)
+	for name, p := range h.protections() {
+		want := full(h.encrypted(t))
+		want.Unknown = map[pop.ClaimLabel][]byte{
+			{Number: 41}: {0x18, 0x01}, {Number: -70003}: unhex(t, "a2010261618101"), {Name: "eat_profile"}: {0x61, 'x'}, {Number: 1 << 40}: {0xf6},
+		}
+		got, err := Open(mustSeal(t, want, p), h.keys())
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, want)
+		}
+	}
+}
+
+func TestOpenedClaimsShareNoMemoryWithTheToken(t *testing.T) {
+	h := newHouse(t)
+	want := everything(h.encrypted(t))
+	want.Unknown = map[pop.ClaimLabel][]byte{{Number: 41}: {0x44, 1, 2, 3, 4}}
+	token := mustSeal(t, want, h.sign1())
+	got, err := Open(token, h.keys())
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(token)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func unknown(label pop.ClaimLabel, value ...byte) map[pop.ClaimLabel][]byte {
+	return map[pop.ClaimLabel][]byte{label: value}
 }
 
 func TestClaimsThatAreNotSealed(t *testing.T) {
@@ -158,6 +221,16 @@ func TestClaimsThatAreNotSealed(t *testing.T) {
 		{"an audience of 256 bytes", func(c *pop.Claims) { c.Audience = strings.Repeat("a", 256) }},
 		{"an audience that is not UTF-8", func(c *pop.Claims) { c.Audience = "\xff" }},
 		{"a cnonce of 65 bytes", func(c *pop.Claims) { c.CNonce = make([]byte, 65) }},
+		{"a thumbprint of 31 bytes", func(c *pop.Claims) { c.Confirmation = pop.Confirmation{Thumbprint: make([]byte, 31)} }},
+		{"a thumbprint beside a key", func(c *pop.Claims) { c.Confirmation.Thumbprint = make([]byte, 32) }},
+		{"an unknown claim under a known label", func(c *pop.Claims) { c.Unknown = unknown(pop.ClaimLabel{Number: 4}, 0) }},
+		{"an unknown claim under the label of an absent one", func(c *pop.Claims) { c.Unknown = unknown(pop.ClaimLabel{Number: 1}, 0x61, 'x') }},
+		{"an unknown claim that is no CBOR", func(c *pop.Claims) { c.Unknown = unknown(pop.ClaimLabel{Number: 41}, 0x42, 0) }},
+		{"an unknown claim of two items", func(c *pop.Claims) { c.Unknown = unknown(pop.ClaimLabel{Number: 41}, 0, 0) }},
+		{"an unknown claim that closes the map", func(c *pop.Claims) { c.Unknown = unknown(pop.ClaimLabel{Number: 41}, 0, 4, 0) }},
+		{"an unknown claim of nothing", func(c *pop.Claims) { c.Unknown = unknown(pop.ClaimLabel{Number: 41}) }},
+		{"an unknown claim with a name beyond bounds", func(c *pop.Claims) { c.Unknown = unknown(pop.ClaimLabel{Name: strings.Repeat("n", 256)}, 0) }},
+		{"an unknown claim with a broken name", func(c *pop.Claims) { c.Unknown = unknown(pop.ClaimLabel{Name: "\xff"}, 0) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

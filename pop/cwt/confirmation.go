@@ -1,6 +1,8 @@
 package cwt
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -9,13 +11,13 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
 
-// Confirmation methods (IANA CWT Confirmation Methods), in registry order. ckt (RFC 9679) is left out: a thumbprint
-// names no key that a device could look up.
+// Confirmation methods (IANA CWT Confirmation Methods), in registry order.
 const (
-	methodKey       int64 = 1
-	methodEncrypted int64 = 2
-	methodKeyID     int64 = 3
-	methodOSCORE    int64 = 4
+	methodKey        int64 = 1
+	methodEncrypted  int64 = 2
+	methodKeyID      int64 = 3
+	methodOSCORE     int64 = 4
+	methodThumbprint int64 = 5
 )
 
 var (
@@ -24,16 +26,17 @@ var (
 )
 
 type confirmation struct {
-	Key       wire.RawMessage `cbor:"1,keyasint,omitempty"`
-	Encrypted wire.RawMessage `cbor:"2,keyasint,omitempty"`
-	KeyID     []byte          `cbor:"3,keyasint,omitempty"`
-	OSCORE    wire.RawMessage `cbor:"4,keyasint,omitempty"`
+	Key        wire.RawMessage `cbor:"1,keyasint,omitempty"`
+	Encrypted  wire.RawMessage `cbor:"2,keyasint,omitempty"`
+	KeyID      []byte          `cbor:"3,keyasint,omitempty"`
+	OSCORE     wire.RawMessage `cbor:"4,keyasint,omitempty"`
+	Thumbprint []byte          `cbor:"5,keyasint,omitempty"`
 }
 
 // methods counts the fields that are set.
 func methods(c *pop.Confirmation) int {
 	n := 0
-	for _, set := range []bool{c.Key != nil, c.Encrypted != nil, c.KeyID != nil, c.OSCORE != nil, c.JWE != ""} {
+	for _, set := range []bool{c.Key != nil, c.Encrypted != nil, c.KeyID != nil, c.OSCORE != nil, c.Thumbprint != nil, c.JWE != ""} {
 		if set {
 			n++
 		}
@@ -42,7 +45,7 @@ func methods(c *pop.Confirmation) int {
 }
 
 // EncodeConfirmation gives the map that the claim cnf and the parameters cnf and req_cnf hold (RFC 8747 §3.1, RFC 9201
-// §3, RFC 9203 §3.2.1). Exactly one method must be set, and not JWE.
+// §3, RFC 9203 §3.2.1, RFC 9679 §5.6). Exactly one method must be set, and not JWE.
 func EncodeConfirmation(c pop.Confirmation) ([]byte, error) {
 	if n := methods(&c); n == 0 || c.JWE != "" {
 		return nil, errNoMethod
@@ -53,13 +56,15 @@ func EncodeConfirmation(c pop.Confirmation) ([]byte, error) {
 	var err error
 	switch {
 	case c.Key != nil:
-		m.Key, err = c.Key.Encode()
+		m.Key, err = c.Key.Encode() // without a private part
 	case c.Encrypted != nil:
 		m.Encrypted, err = c.Encrypted, checkEncrypted(c.Encrypted)
 	case c.KeyID != nil:
 		m.KeyID, err = c.KeyID, checkKeyID(c.KeyID)
 	case c.OSCORE != nil:
 		m.OSCORE, err = EncodeInputMaterial(c.OSCORE)
+	case c.Thumbprint != nil:
+		m.Thumbprint, err = c.Thumbprint, checkThumbprint(c.Thumbprint)
 	}
 	if err != nil {
 		return nil, err
@@ -71,13 +76,14 @@ func EncodeConfirmation(c pop.Confirmation) ([]byte, error) {
 // way we do not know is not a token without a key. Unknown members beside a known one are ignored (RFC 8747 §3.1).
 func ParseConfirmation(data []byte) (pop.Confirmation, error) {
 	var c pop.Confirmation
-	m, err := parseMap(data)
+	var space room
+	m, err := parseMap(data, &space)
 	if err != nil {
 		return c, fmt.Errorf("cnf: %w", err)
 	}
 	n := 0
 	for _, r := range methodReaders {
-		raw, ok := m[r.label]
+		raw, ok := m.get(r.label)
 		if !ok {
 			continue
 		}
@@ -104,11 +110,11 @@ var methodReaders = []struct {
 		return err
 	}},
 	{methodEncrypted, func(c *pop.Confirmation, raw wire.RawMessage) error {
-		c.Encrypted = raw
+		c.Encrypted = bytes.Clone(raw)
 		return checkEncrypted(raw)
 	}},
 	{methodKeyID, func(c *pop.Confirmation, raw wire.RawMessage) error {
-		id, err := as[[]byte](raw)
+		id, err := byteString(raw)
 		if err != nil {
 			return err
 		}
@@ -119,11 +125,26 @@ var methodReaders = []struct {
 		c.OSCORE, err = ParseInputMaterial(raw)
 		return err
 	}},
+	{methodThumbprint, func(c *pop.Confirmation, raw wire.RawMessage) error {
+		print, err := byteString(raw)
+		if err != nil {
+			return err
+		}
+		c.Thumbprint = print
+		return checkThumbprint(print)
+	}},
 }
 
 func checkKeyID(id cose.KeyID) error {
 	if len(id) == 0 || len(id) > cose.MaxKeyID {
 		return fmt.Errorf("key id of %d bytes, want 1 to %d", len(id), cose.MaxKeyID)
+	}
+	return nil
+}
+
+func checkThumbprint(print []byte) error {
+	if len(print) != sha256.Size {
+		return fmt.Errorf("thumbprint of %d bytes, want %d", len(print), sha256.Size)
 	}
 	return nil
 }
@@ -134,9 +155,13 @@ const (
 	headEncrypt  = 0x84
 )
 
-// checkEncrypted demands an untagged COSE_Encrypt0 or COSE_Encrypt, so that a key in clear cannot pass for one.
+// checkEncrypted demands an untagged COSE_Encrypt0 or COSE_Encrypt, so that a key in clear cannot pass for one. Detached
+// content would leave no key in it.
 func checkEncrypted(data []byte) error {
-	var err error
+	_, _, err := cose.Detach(data)
+	if err != nil {
+		return err
+	}
 	switch {
 	case len(data) > 0 && data[0] == headEncrypt0:
 		_, err = cose.ParseEncrypt0(data)

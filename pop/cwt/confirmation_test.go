@@ -75,6 +75,8 @@ func TestConfirmations(t *testing.T) {
 		{"a symmetric key", "a101" + key, true},
 		{"a key id", "a1034105", true},
 		{"a known and an unknown method", "a203410518c800", true},
+		{"a thumbprint", "a1055820" + strings.Repeat("5e", 32), true},
+		{"a thumbprint of SHA-384", "a1055830" + strings.Repeat("5e", 48), false},
 		{"nothing", "a0", false},
 		{"an unknown method", "a118c800", false},
 		{"an empty key id", "a10340", false},

@@ -39,7 +39,7 @@ func TestTokensComeBackAsTheyWere(t *testing.T) {
 
 func TestTokensHaveOneForm(t *testing.T) {
 	h := newHouse(t)
-	for name, want := range map[string]string{"Encrypt0": "d83dd083", "Sign1": "d83dd284", "Nested": "d83dd083"} {
+	for name, want := range map[string]string{"Encrypt0": "d83dd083", "Sign1": "d83dd284", "Nested": "d83dd083", "Mac0": "d83dd184"} {
 		token := mustSeal(t, full(h.encrypted(t)), h.protections()[name])
 		if !bytes.HasPrefix(token, unhex(t, want)) {
 			t.Errorf("%s begins with %x, want %s", name, token[:4], want)
@@ -51,19 +51,21 @@ func TestTokensHaveOneForm(t *testing.T) {
 func TestSecretsNeverStandInClear(t *testing.T) {
 	h := newHouse(t)
 	for name, cnf := range map[string]pop.Confirmation{"osc": {OSCORE: inputMaterial()}, "COSE_Key": {Key: possessionKey()}} {
-		if token, err := Seal(minimal(cnf), h.sign1(), rand.Reader); !errors.Is(err, ErrSecretInClear) {
-			t.Errorf("%s: got %x, %v, want %v", name, token, err, ErrSecretInClear)
-		}
 		claims, err := encodeClaims(minimal(cnf))
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := h.sign1().seal(claims, rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Open(cose.Wrap(cose.TagCWT, data), h.keys()); !errors.Is(err, ErrClaims) || !errors.Is(err, ErrSecretInClear) {
-			t.Errorf("%s: opened with %v, want %v", name, err, ErrSecretInClear)
+		for _, p := range []Protection{h.sign1(), Mac0{h.mac}} {
+			if token, err := Seal(minimal(cnf), p, rand.Reader); !errors.Is(err, ErrSecretInClear) {
+				t.Errorf("%s: got %x, %v, want %v", name, token, err, ErrSecretInClear)
+			}
+			data, err := p.seal(claims, rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(cose.Wrap(cose.TagCWT, data), h.keys()); !errors.Is(err, ErrClaims) || !errors.Is(err, ErrSecretInClear) {
+				t.Errorf("%s: opened with %v, want %v", name, err, ErrSecretInClear)
+			}
 		}
 	}
 	clear, err := possessionKey().Encode()
@@ -102,6 +104,10 @@ func TestDamagedTokensAreRefused(t *testing.T) {
 func TestWrongKeysOpenNothing(t *testing.T) {
 	h, other := newHouse(t), newHouse(t)
 	other.token.K = bytes.Repeat([]byte{9}, 16)
+	var err error
+	if other.mac, err = cose.NewKey(bytes.Repeat([]byte{9}, 32), cose.KeyOptions{Algorithm: cose.HMAC256}); err != nil {
+		t.Fatal(err)
+	}
 	renamed := h.keys()
 	renamed.Decrypt = cose.Only(cose.SymmetricKey{K: h.token.K, ID: cose.KeyID{2}, Algorithm: h.token.Algorithm})
 	for name, p := range h.protections() {
@@ -111,7 +117,7 @@ func TestWrongKeysOpenNothing(t *testing.T) {
 				t.Errorf("%s, %s: got %v, want %v", name, which, err, ErrProtection)
 			}
 		}
-		if _, err := Open(token, renamed); name != "Sign1" && !errors.Is(err, ErrProtection) {
+		if _, err := Open(token, renamed); name != "Sign1" && name != "Mac0" && !errors.Is(err, ErrProtection) {
 			t.Errorf("%s, renamed key: got %v, want %v", name, err, ErrProtection)
 		}
 	}
@@ -127,7 +133,7 @@ func TestDevicesMayDemandASignature(t *testing.T) {
 	keys.RequireSignature = true
 	for name, p := range h.protections() {
 		_, err := Open(mustSeal(t, minimal(h.encrypted(t)), p), keys)
-		if name == "Encrypt0" && !errors.Is(err, ErrProtection) || name != "Encrypt0" && err != nil {
+		if signed := name == "Sign1" || name == "Nested"; signed && err != nil || !signed && !errors.Is(err, ErrProtection) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}

@@ -22,6 +22,7 @@ type house struct {
 	signer  *ecdsa.PrivateKey
 	token   cose.SymmetricKey // purpose "token"
 	cnf     cose.SymmetricKey // purpose "cnf"
+	mac     *cose.Key         // of those who take no encryption
 	private *ecdh.PrivateKey  // of the device
 }
 
@@ -35,8 +36,12 @@ func newHouse(tb testing.TB) *house {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	mac, err := cose.NewKey(bytes.Repeat([]byte{4}, 32), cose.KeyOptions{ID: cose.KeyID{1}, Algorithm: cose.HMAC256})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	return &house{
-		signer: signer, private: private,
+		signer: signer, private: private, mac: mac,
 		token: cose.SymmetricKey{K: bytes.Repeat([]byte{1}, 16), ID: cose.KeyID{1}, Algorithm: cose.AESCCM16_128_128},
 		cnf:   cose.SymmetricKey{K: bytes.Repeat([]byte{2}, 16), ID: cose.KeyID{1}, Algorithm: cose.AESCCM16_128_128},
 	}
@@ -49,11 +54,12 @@ func (h *house) protections() map[string]Protection {
 		"Encrypt0": Encrypt0{h.token},
 		"Sign1":    h.sign1(),
 		"Nested":   Nested{Sign1: h.sign1(), Encrypt0: Encrypt0{h.token}},
+		"Mac0":     Mac0{h.mac},
 	}
 }
 
 func (h *house) keys() Keys {
-	return Keys{Decrypt: cose.Only(h.token), Verify: func(alg cose.Algorithm, kid cose.KeyID) (*ecdsa.PublicKey, error) {
+	return Keys{Decrypt: cose.Only(h.token), Find: cose.With(h.mac), Verify: func(alg cose.Algorithm, kid cose.KeyID) (*ecdsa.PublicKey, error) {
 		if alg != cose.ES256 || !bytes.Equal(kid, []byte{1}) {
 			return nil, errUnknownKey
 		}

@@ -3,32 +3,68 @@ package cwt
 import (
 	"errors"
 	"fmt"
+	"math"
+	"unicode/utf8"
 
 	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
 
 // CBOR major types (RFC 8949 §3.1).
 const (
-	majorMap = 5
-	majorTag = 6
+	majorUnsigned = 0
+	majorNegative = 1
+	majorBytes    = 2
+	majorText     = 3
+	majorArray    = 4
+	majorMap      = 5
+	majorTag      = 6
+	majorSimple   = 7
 )
+
+const maxInt64 = math.MaxInt64
 
 var errWrongType = errors.New("wrong type")
 
-// parseMap reads one map and leaves its values encoded. Labels may be of any type; ours are integers.
-func parseMap(data []byte) (map[any]wire.RawMessage, error) {
-	if len(data) == 0 || data[0]>>5 != majorMap {
-		return nil, errors.New("not a map")
+// integer reads one item that must be an integer of 64 bits with sign, not a tag around one.
+func integer(raw wire.RawMessage) (int64, error) {
+	major, n, rest, ok := head(raw)
+	if !ok || len(rest) > 0 {
+		return as[int64](raw)
 	}
-	var m map[any]wire.RawMessage
-	if err := wire.Unmarshal(data, &m); err != nil {
-		return nil, err
+	switch {
+	case major == majorUnsigned && n <= maxInt64:
+		return int64(n), nil
+	case major == majorNegative && n <= maxInt64:
+		return -1 - int64(n), nil
 	}
-	return m, nil
+	return 0, errWrongType
 }
 
-// as decodes one item that must be exactly a T: int64, string, []byte. Tags are not looked through, arrays of numbers are
-// no byte strings.
+// text reads one item that must be a text string.
+func text(raw wire.RawMessage) (string, error) {
+	major, n, rest, ok := head(raw)
+	if !ok || n != uint64(len(rest)) {
+		return as[string](raw)
+	}
+	if major != majorText || !utf8.Valid(rest) {
+		return "", errWrongType
+	}
+	return string(rest), nil
+}
+
+// byteString reads one item that must be a byte string; arrays of numbers are none. The result shares no memory.
+func byteString(raw wire.RawMessage) ([]byte, error) {
+	major, n, rest, ok := head(raw)
+	if !ok || n != uint64(len(rest)) {
+		return as[[]byte](raw)
+	}
+	if major != majorBytes {
+		return nil, errWrongType
+	}
+	return append(make([]byte, 0, len(rest)), rest...), nil
+}
+
+// as decodes one item in any encoding that must be exactly a T: int64, float64, string, []byte. Tags are not looked through.
 func as[T any](raw wire.RawMessage) (T, error) {
 	var item any
 	var none T

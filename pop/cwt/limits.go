@@ -19,6 +19,9 @@ const (
 	maxOnce      = 16             // indexes; a scope has at most aif.MaxEntries
 	minAlgorithm = math.MinInt32  // algorithm numbers are small; what is beyond is no algorithm
 	maxAlgorithm = math.MaxInt32
+	maxUnknown   = 32            // claims without a field of ours; what lies in one token has few
+	scanDepth    = 4             // levels that the fast reader follows, well within wire.MaxDepth; deeper ones it leaves to wire
+	maxLayers    = 3             // a signature, a MAC and an encryption around one another
 	maxKeyName   = 8             // bytes of a possession key's id (D7)
 	maxEpoch     = math.MaxInt64 // so that every store keeps it as an integer
 )

@@ -12,7 +12,7 @@ import (
 // UnknownParameterError names a parameter of OSCORE_Input_Material that we do not know and must not ignore (RFC 9203
 // §3.2.1).
 type UnknownParameterError struct {
-	Label any
+	Label any // int64 or string
 }
 
 func (e *UnknownParameterError) Error() string {
@@ -43,25 +43,25 @@ func EncodeInputMaterial(m *pop.InputMaterial) ([]byte, error) {
 // ParseInputMaterial reads OSCORE_Input_Material; an unknown label is an *UnknownParameterError. Algorithms must be given
 // as numbers.
 func ParseInputMaterial(data []byte) (*pop.InputMaterial, error) {
-	set, err := parseMap(data)
+	var space room
+	set, err := parseMap(data, &space)
 	if err != nil {
 		return nil, err
 	}
 	m := &pop.InputMaterial{}
-	for label, raw := range set {
-		if err := readMaterial(m, label, raw); err != nil {
+	for _, f := range set {
+		if err := readMaterial(m, f.label, f.value); err != nil {
 			return nil, err
 		}
 	}
 	return m, checkMaterial(m)
 }
 
-func readMaterial(m *pop.InputMaterial, label any, raw wire.RawMessage) error {
-	n, ok := label.(int64)
-	if !ok {
-		return &UnknownParameterError{label}
+func readMaterial(m *pop.InputMaterial, label pop.ClaimLabel, raw wire.RawMessage) error {
+	if label.Name != "" {
+		return &UnknownParameterError{label.Name}
 	}
-	switch n {
+	switch label.Number {
 	case 0:
 		return readBytes(&m.ID, raw, 1, maxInputID)
 	case 1:
@@ -77,11 +77,11 @@ func readMaterial(m *pop.InputMaterial, label any, raw wire.RawMessage) error {
 	case 6:
 		return readBytes(&m.ContextID, raw, 0, maxMaterial)
 	}
-	return &UnknownParameterError{label}
+	return &UnknownParameterError{label.Number}
 }
 
 func readNumber(raw wire.RawMessage, least int64, set func(int64)) error {
-	n, err := as[int64](raw)
+	n, err := integer(raw)
 	if err == nil && (n < least || n > maxAlgorithm) {
 		err = errors.New("number out of range")
 	}

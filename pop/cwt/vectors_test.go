@@ -28,7 +28,7 @@ type example struct {
 				Y string `json:"y_hex"`
 			}
 		}
-		Encrypted struct {
+		Encrypted, Mac0 struct {
 			Recipients []struct {
 				Key struct {
 					K string `json:"k_hex"`
@@ -118,44 +118,85 @@ func TestRFC8392Signed(t *testing.T) { // A.3
 	if _, err := Open(unhex(t, e.Output.CBOR), e.verifyKeys(t)); !errors.Is(err, ErrForm) {
 		t.Errorf("without the CWT tag: got %v, want %v", err, ErrForm)
 	}
+	relaxed := e.verifyKeys(t)
+	relaxed.Relaxed = true
+	if got, err := Open(unhex(t, e.Output.CBOR), relaxed); err != nil || !reflect.DeepEqual(got, rfc8392Claims) {
+		t.Errorf("as printed: got %+v, %v, want %+v", got, err, rfc8392Claims)
+	}
 	encoded, err := encodeClaims(rfc8392Claims)
 	if err != nil || !bytes.Equal(encoded, unhex(t, e.Input.Plaintext)) {
 		t.Errorf("got %x, %v, want %s", encoded, err, e.Input.Plaintext)
 	}
 }
 
-func TestRFC8392MACedIsNoTokenHere(t *testing.T) { // A.4 and A.7
-	for _, name := range []string{"A_4.json", "A_7.json"} {
+// TestRFC8392MACed is A.4 and A.7. The key has the algorithm of the examples, HMAC 256/64.
+func TestRFC8392MACed(t *testing.T) {
+	for name, want := range map[string]*pop.Claims{
+		"A_4.json": rfc8392Claims,
+		"A_7.json": {IssuedAt: time.Unix(1443944944, 0)}, // the example says 1443944944.5
+	} {
 		e := readExample(t, name)
-		if _, err := Open(e.token(t), Keys{}); !errors.Is(err, ErrForm) {
-			t.Errorf("%s: got %v, want %v", name, err, ErrForm)
+		keys := Keys{Find: cose.With(e.macKey(t, cose.HMAC256_64))}
+		if got, err := Open(e.token(t), keys); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, want)
+		}
+		if _, err := Open(unhex(t, e.Output.CBOR), keys); !errors.Is(err, ErrForm) {
+			t.Errorf("%s without the CWT tag: got %v, want %v", name, err, ErrForm)
+		}
+		keys.Relaxed = true
+		if got, err := Open(unhex(t, e.Output.CBOR), keys); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s as printed: got %+v, %v, want %+v", name, got, err, want)
+		}
+		for which, keys := range map[string]Keys{
+			"no key": {}, "a key for another algorithm": {Find: cose.With(e.macKey(t, cose.HMAC256))}, "a signature required": {Find: keys.Find, RequireSignature: true},
+		} {
+			if _, err := Open(e.token(t), keys); !errors.Is(err, ErrProtection) {
+				t.Errorf("%s, %s: got %v, want %v", name, which, err, ErrProtection)
+			}
 		}
 	}
-	got, err := parseClaims(unhex(t, readExample(t, "A_7.json").Input.Plaintext))
-	want := &pop.Claims{IssuedAt: time.Unix(1443944944, 0)} // the example says 1443944944.5
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("A.7 claims: got %+v, %v, want %+v", got, err, want)
+	// We write A.4 as it is printed, but for the CWT tag.
+	e := readExample(t, "A_4.json")
+	if got, err := Seal(rfc8392Claims, Mac0{Key: e.macKey(t, cose.HMAC256_64)}, nil); err != nil || !bytes.Equal(got, e.token(t)) {
+		t.Errorf("got %x, %v, want %x", got, err, e.token(t))
 	}
 }
 
-// TestRFC8392Encrypted: A.5 and A.6 carry the IV in the unprotected header, which RFC 9770 forbids.
-func TestRFC8392Encrypted(t *testing.T) {
-	signed := readExample(t, "A_3.json")
-	for name, want := range map[string][]byte{
-		"A_5.json": unhex(t, signed.Input.Plaintext),
-		"A_6.json": unhex(t, signed.Output.CBOR),
-	} {
+// macKey is the key of an example with a MAC, as a COSE_Key.
+func (e example) macKey(tb testing.TB, alg cose.Algorithm) *cose.Key {
+	tb.Helper()
+	k := unhex(tb, e.Input.Mac0.Recipients[0].Key.K)
+	key, err := cose.ParseKey(slices.Concat([]byte{0xa3, 0x01, 0x04, 0x03, byte(alg), 0x20, 0x58, 0x20}, k))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return key
+}
+
+// TestRFC8392Encrypted: A.5 and A.6 have no CWT tag and carry the IV in the unprotected header, which RFC 9770 forbids.
+func TestRFC8392Encrypted(t *testing.T) { // A.5, and A.6 with what A.3 signs inside
+	verify := readExample(t, "A_3.json").verifyKeys(t).Verify
+	for _, name := range []string{"A_5.json", "A_6.json"} {
 		e := readExample(t, name)
-		if _, err := Open(e.token(t), e.decryptKeys(t)); !errors.Is(err, ErrForm) {
+		keys := e.decryptKeys(t)
+		keys.Verify = verify
+		if _, err := Open(e.token(t), keys); !errors.Is(err, ErrForm) {
 			t.Errorf("%s: got %v, want %v", name, err, ErrForm)
 		}
-		got, err := cose.OpenEncrypt0(unhex(t, e.Output.CBOR)[1:], e.decryptKeys(t).Decrypt, nil)
-		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s: got %x, %v, want %x", name, got, err, want)
+		keys.Relaxed = true
+		for which, token := range map[string][]byte{"as printed": unhex(t, e.Output.CBOR), "with the CWT tag": e.token(t)} {
+			if got, err := Open(token, keys); err != nil || !reflect.DeepEqual(got, rfc8392Claims) {
+				t.Errorf("%s %s: got %+v, %v, want %+v", name, which, got, err, rfc8392Claims)
+			}
 		}
-	}
-	if got, err := parseClaims(unhex(t, readExample(t, "A_5.json").Input.Plaintext)); err != nil || !reflect.DeepEqual(got, rfc8392Claims) {
-		t.Errorf("A.5 claims: got %+v, %v, want %+v", got, err, rfc8392Claims)
+		keys.RequireSignature = true
+		if _, err := Open(e.token(t), keys); (err == nil) != (name == "A_6.json") {
+			t.Errorf("%s, signature required: got %v", name, err)
+		}
+		keys.Verify = nil
+		if _, err := Open(e.token(t), keys); !errors.Is(err, ErrProtection) {
+			t.Errorf("%s, nobody to trust: got %v, want %v", name, err, ErrProtection)
+		}
 	}
 }
 

@@ -15,6 +15,9 @@ var errRequired = errors.New("required by RFC 9068 §2.2")
 
 // encodeClaims writes the payload. It refuses what decodeClaims would.
 func encodeClaims(c *pop.Claims) ([]byte, error) {
+	if len(c.Unknown) > 0 {
+		return nil, errors.New("claims of a CWT have no name here")
+	}
 	if err := checkTexts(c); err != nil {
 		return nil, err
 	}

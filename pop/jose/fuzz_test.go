@@ -4,8 +4,6 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"os"
@@ -146,60 +144,4 @@ func cnfOf(t testing.TB, token string) string {
 		t.Fatal(err)
 	}
 	return payload.Cnf.JWE
-}
-
-func BenchmarkSign(b *testing.B) {
-	c := claims(b)
-	for b.Loop() {
-		if _, err := jose.Sign(c, signer()); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkOpen(b *testing.B) {
-	token := sign(b, claims(b))
-	for b.Loop() {
-		if _, err := jose.Open(token, find); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkBareES256 is the floor of the two above.
-func BenchmarkBareES256(b *testing.B) {
-	digest := sha256.Sum256([]byte(header))
-	signature, err := ecdsa.SignASN1(rand.Reader, issuer, digest[:])
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("sign", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := ecdsa.SignASN1(rand.Reader, issuer, digest[:]); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("verify", func(b *testing.B) {
-		for b.Loop() {
-			if !ecdsa.VerifyASN1(&issuer.PublicKey, digest[:], signature) {
-				b.Fatal("does not verify")
-			}
-		}
-	})
-}
-
-func BenchmarkEncryptKey(b *testing.B) {
-	for b.Loop() {
-		encrypted(b)
-	}
-}
-
-func BenchmarkDecryptKey(b *testing.B) {
-	jwe := encrypted(b)
-	for b.Loop() {
-		if _, _, err := jose.DecryptKey(jwe, device); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

@@ -6,13 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"time"
 	"unicode/utf8"
 )
 
 var (
 	errNotObject = errors.New("not a JSON object")
 	errNotText   = errors.New("not a string")
+	errNotTexts  = errors.New("neither a string nor a list of few different strings")
 	errNotNumber = errors.New("not an integer within its bounds")
 	errNotBytes  = errors.New("not unpadded base64url within its bounds")
 	errUTF8      = errors.New("not valid UTF-8")
@@ -56,19 +59,24 @@ func (t table) encode(members ...member) (json.RawMessage, error) {
 // object is a decoded JSON object with its values still encoded. Names compare exactly, unlike in Go struct tags.
 type object map[name]json.RawMessage
 
-// parse reads one object. Duplicate names at any level, invalid UTF-8, nesting beyond maxDepth and bytes after the
-// object are refused (RFC 7519 §4, RFC 8725 §2.4).
-func parse(data []byte) (object, error) {
-	if !utf8.Valid(data) {
+// parse reads one object of ours.
+func parse(data []byte) (object, error) { return parseTo(data, maxDepth) }
+
+// parseTo reads one object. Duplicate names at any level, invalid UTF-8, nesting beyond depth and bytes after the object
+// are refused (RFC 7519 §4, RFC 8725 §2.4).
+func parseTo(data []byte, depth int) (object, error) {
+	switch {
+	case !utf8.Valid(data):
 		return nil, errUTF8
-	}
-	var o object
-	if err := json.Unmarshal(data, &o); err != nil || o == nil {
+	case !json.Valid(data):
 		return nil, errNotObject // the decoder's words could hold a piece of a secret
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	return o, walk(d, maxDepth)
+	w := walker{rest: data}
+	w.space()
+	if w.rest[0] != '{' {
+		return nil, errNotObject
+	}
+	return w.object(depth)
 }
 
 // parseOnly is parse for objects whose other names are refused.
@@ -85,48 +93,14 @@ func (t table) parseOnly(data []byte) (object, error) {
 	return o, nil
 }
 
-// walk reads one value that is known to be well formed and looks for duplicate names.
-func walk(d *json.Decoder, depth int) error {
-	token, err := d.Token()
-	if err != nil {
-		return errNotObject
-	}
-	open, nested := token.(json.Delim)
-	if !nested {
-		return nil
-	}
-	if depth == 0 {
-		return fmt.Errorf("nested deeper than %d", maxDepth)
-	}
-	seen := make(map[string]bool)
-	for d.More() {
-		if open == '{' {
-			key, err := d.Token()
-			if err != nil {
-				return errNotObject
-			}
-			text, _ := key.(string)
-			if seen[text] {
-				return fmt.Errorf("member %.32q is there twice", text)
-			}
-			seen[text] = true
-		}
-		if err := walk(d, depth-1); err != nil {
-			return err
-		}
-	}
-	_, err = d.Token()
-	return err
-}
-
 // text is a string of 1 to limit bytes, "" if the member is absent.
 func (o object) text(n name, limit int) (string, error) {
 	raw, ok := o[n]
 	if !ok {
 		return "", nil
 	}
-	var s string
-	if raw[0] != '"' || json.Unmarshal(raw, &s) != nil || s == "" || len(s) > limit {
+	s, err := unquote(raw)
+	if err != nil || s == "" || len(s) > limit {
 		return "", fmt.Errorf("%s: %w of 1 to %d bytes", n, errNotText, limit)
 	}
 	return s, nil
@@ -153,14 +127,55 @@ func parseNumber(raw json.RawMessage, limit uint64) (uint64, error) {
 	return v, nil
 }
 
+// date is a NumericDate (RFC 7519 §2), the zero time if the member is absent. round takes the stricter second.
+func (o object) date(n name, round func(float64) float64) (time.Time, error) {
+	raw, ok := o[n]
+	if !ok {
+		return time.Time{}, nil
+	}
+	if v, err := parseNumber(raw, maxDate); err == nil {
+		return time.Unix(int64(v), 0), nil
+	}
+	v, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || !(v >= 0 && v <= maxDate) {
+		return time.Time{}, fmt.Errorf("%s: %w", n, errNotNumber)
+	}
+	return time.Unix(int64(round(v)), 0), nil
+}
+
+// texts is a string or an array of 1 to count different strings, nil if the member is absent (RFC 7519 §4.1.3).
+func (o object) texts(n name, limit, count int) ([]string, error) {
+	raw, ok := o[n]
+	if !ok {
+		return nil, nil
+	}
+	if raw[0] == '"' {
+		one, err := o.text(n, limit)
+		return []string{one}, err
+	}
+	var items []json.RawMessage
+	if json.Unmarshal(raw, &items) != nil || len(items) == 0 || len(items) > count {
+		return nil, fmt.Errorf("%s: %w", n, errNotTexts)
+	}
+	list := make([]string, 0, len(items))
+	for _, item := range items {
+		one, err := object{n: item}.text(n, limit)
+		if err != nil || slices.Contains(list, one) {
+			return nil, fmt.Errorf("%s: %w", n, errNotTexts)
+		}
+		list = append(list, one)
+	}
+	return list, nil
+}
+
 // bytes is a base64url string of low to high bytes, nil if the member is absent.
 func (o object) bytes(n name, low, high int) ([]byte, error) {
 	raw, ok := o[n]
 	if !ok {
 		return nil, nil
 	}
-	var s string
-	if raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
+	s, err := unquote(raw)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", n, errNotBytes)
 	}
 	b, err := decode64(s)

@@ -63,6 +63,7 @@ func TestOpenRefusesTheEnvelope(t *testing.T) {
 		{"x5u", extra(`"x5u":"https://evil.example/x5u"`), jose.ErrProtection},
 		{"jwk", extra(`"jwk":{"kty":"oct","k":"AA"}`), jose.ErrProtection},
 		{"zip", extra(`"zip":"DEF"`), jose.ErrProtection},
+		{"a parameter that nobody knows", extra(`"x":1`), jose.ErrProtection},
 		{"header is an array", with(`["ES256"]`), jose.ErrForm},
 		{"header is null", with(`null`), jose.ErrForm},
 		{"bytes after the header", with(header + ` {}`), jose.ErrForm},

@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	errOneMethod = errors.New("needs exactly one of jwk, jwe and kid")
+	errOneMethod = errors.New("needs exactly one confirmation method that is known here")
 	errBareKey   = errors.New("a public key in a token has no kid, alg or key_ops")
 )
 
@@ -20,8 +20,8 @@ func encodeConfirmation(c *pop.Confirmation) (json.RawMessage, error) {
 	if c.OSCORE != nil {
 		return nil, fmt.Errorf("%s: %w", claimConfirmation, ErrSecretInClear)
 	}
-	if c.Encrypted != nil {
-		return nil, fmt.Errorf("%s: an Encrypted_COSE_Key has no JSON form", claimConfirmation)
+	if c.Encrypted != nil || c.Thumbprint != nil {
+		return nil, fmt.Errorf("%s: an Encrypted_COSE_Key or its thumbprint has no JSON form", claimConfirmation)
 	}
 	var methods []member
 	if c.Key != nil {
@@ -47,7 +47,7 @@ func encodeConfirmation(c *pop.Confirmation) (json.RawMessage, error) {
 	if len(methods) != 1 {
 		return nil, fmt.Errorf("%s: %w", claimConfirmation, errOneMethod)
 	}
-	return methodNames.encode(methods...)
+	return deviceMethods.encode(methods...)
 }
 
 // decodeConfirmation reads cnf. A method we do not know is refused, not ignored: without it the token would say less
@@ -57,7 +57,7 @@ func decodeConfirmation(raw json.RawMessage) (pop.Confirmation, error) {
 	if raw == nil {
 		return c, errOneMethod
 	}
-	o, err := methodNames.parseOnly(raw)
+	o, err := deviceMethods.parseOnly(raw)
 	if err != nil {
 		return c, err
 	}

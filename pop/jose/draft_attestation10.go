@@ -1,0 +1,15 @@
+package jose
+
+// Types and claims of draft-ietf-oauth-attestation-based-client-auth-10. Earlier revisions call the claim nonce.
+const (
+	TypeAttestation    Type = 128 + iota // by the attester, about a client instance and its key
+	TypeAttestationPoP                   // by the client instance, with that key
+)
+
+const (
+	typeAttestation10    = "oauth-client-attestation+jwt"
+	typeAttestationPoP10 = "oauth-client-attestation-pop+jwt"
+)
+
+// ClaimChallenge is the challenge that the server gave out.
+const ClaimChallenge Claim = "challenge"
