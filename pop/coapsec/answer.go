@@ -16,12 +16,11 @@ import (
 // job is one request at work.
 type job struct {
 	incoming
-	key      messageKey
-	entry    *received // only while it runs: what has been forgotten is used for others
-	request  Request   // as the handler sees it, who may keep it
-	options  [usualOptions]message.Option
-	verified bool          // EndpointOptions.Verify said so
-	asks     *registration // nil: for no observation
+	key     messageKey
+	entry   *received // only while it runs: what has been forgotten is used for others
+	request Request   // as the handler sees it, who may keep it
+	options [usualOptions]message.Option
+	asks    *registration // nil: for no observation
 }
 
 func (j *job) peer() netip.AddrPort { return j.key.peer }
