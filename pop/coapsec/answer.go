@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"runtime/debug"
 	"slices"
@@ -25,14 +26,11 @@ type job struct {
 
 func (j *job) peer() netip.AddrPort { return j.key.peer }
 
-// isProtected: the answer shows that someone holds a key.
-func isProtected(m message.Message) bool { return m.Options.HasOption(optionOSCORE) }
-
 // receiveRequest starts the handler, unless the request was seen before or cannot be understood. data is only lent.
 func (e *Endpoint) receiveRequest(ctx context.Context, key messageKey, data []byte) error {
 	j := &job{key: key}
 	var err error
-	j.size = len(data)
+	j.datagram = e.fingerprint(data)
 	if j.Message, err = decodeDatagramInto(j.options[:0], slices.Clone(data)); err != nil {
 		return err
 	}
@@ -64,10 +62,10 @@ func (e *Endpoint) receiveRequest(ctx context.Context, key messageKey, data []by
 func (e *Endpoint) begin(j *job) (reply []byte, taken bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if known := e.duplicates.find(j.key, e.o.Now()); known != nil {
-		return known.replyTo(j.incoming), false
+	if reply, seen := e.duplicates.seen(j.key, j.incoming, e.o.Now()); seen {
+		return reply, false
 	}
-	j.entry = e.duplicates.begin(j.key, j.size)
+	j.entry = e.duplicates.begin(j.key, j.datagram)
 	if j.entry == nil {
 		return nil, false
 	}
@@ -156,13 +154,6 @@ type outgoing struct {
 	f    *flight
 }
 
-// answer is a response as it leaves.
-type answer struct {
-	data  []byte // nil: nothing is sent
-	other bool   // it is not what the handler returned
-	free  bool   // maxAmplification does not bind it
-}
-
 // run calls the handler and sends its answer.
 func (e *Endpoint) run(ctx context.Context, j *job) {
 	e.offer(j)
@@ -233,8 +224,12 @@ func (e *Endpoint) finalAnswer(j *job, response message.Message, out outgoing) a
 	if err == nil {
 		return a
 	}
-	e.o.Log.Error("answer not sent", "peer", j.peer(), "code", response.Code, "error", err)
-	a, _ = limited(addressed(message.Message{Code: codes.InternalServerError}, j, out), maxAmplification*j.size)
+	level := slog.LevelError
+	if errors.Is(err, errTooMuch) {
+		level = slog.LevelDebug // strangers can bring it about as often as they like
+	}
+	e.o.Log.Log(context.Background(), level, "answer not sent", "peer", j.peer(), "code", response.Code, "error", err)
+	a, _ = limited(addressed(message.Message{Code: codes.InternalServerError}, j, out), j.allowance(out))
 	a.other = true
 	return a
 }
@@ -243,61 +238,6 @@ func (e *Endpoint) finalAnswer(j *job, response message.Message, out outgoing) a
 func addressed(response message.Message, j *job, out outgoing) message.Message {
 	response.Token, response.Type, response.MessageID = j.Token, out.kind, int32(out.id)
 	return response
-}
-
-// encodeAnswer encodes a response with the token of its request. An unprotected one that would be too long for its request
-// goes out if Verify says so, and else the challenge does.
-func (e *Endpoint) encodeAnswer(j *job, response message.Message, out outgoing) (answer, error) {
-	if !isResponse(response.Code) {
-		return answer{}, fmt.Errorf("handler returned %v", response.Code)
-	}
-	response = addressed(response, j, out)
-	data, err := encodeDatagram(response)
-	switch {
-	case err != nil:
-		return answer{}, err
-	case e.o.Trusted || isProtected(response):
-		return answer{data: data, free: true}, nil
-	case len(data) <= maxAmplification*j.size:
-		return answer{data: data}, nil
-	case e.o.Verify == nil:
-		return cut(response, maxAmplification*j.size)
-	}
-	verified, challenge := e.o.Verify(&Request{Message: j.Message, Peer: Peer{Address: j.request.Peer.Address}})
-	switch {
-	case verified:
-		return answer{data: data, free: true}, nil
-	case challenge.Code == codes.Empty:
-		return cut(response, maxAmplification*j.size)
-	}
-	a, err := limited(addressed(challenge, j, out), maxAmplification*j.size)
-	a.other = true
-	return a, err
-}
-
-// limited encodes a response in at most limit bytes if that can be.
-func limited(response message.Message, limit int) (answer, error) {
-	data, err := encodeDatagram(response)
-	if err != nil || len(data) <= limit {
-		return answer{data: data}, err
-	}
-	return cut(response, limit)
-}
-
-// cut takes the payload of a response longer than limit, and its options if that is not enough.
-func cut(response message.Message, limit int) (answer, error) {
-	if response.Code == codes.Content {
-		// Content without its payload would be believed.
-		return answer{}, fmt.Errorf("answer longer than the %d bytes that an unprotected request gets", limit)
-	}
-	response.Payload = nil
-	response.Options = without(response.Options, message.ETag, message.ContentFormat, message.Block2, message.Size2)
-	data, err := encodeDatagram(response)
-	if err != nil || len(data) > limit {
-		response.Options = nil
-		data, err = encodeDatagram(response)
-	}
-	return answer{data: data, other: true}, err
 }
 
 // sendSeparate sends a response in a confirmable message of its own until the peer acknowledges it. The transmissions
@@ -310,7 +250,7 @@ func (e *Endpoint) sendSeparate(ctx context.Context, j *job, f *flight, a answer
 	}
 	defer e.endSeparate(f)
 	if !a.free {
-		s.transmissions = affordable(maxAmplification*j.size-headerLength, len(a.data))
+		s.transmissions = affordable(maxAmplification*j.size-headerLength, len(a.data)) // allowance leaves at least one
 	}
 	err := e.transmit(ctx, f, a.data, s)
 	if err == nil && f.reset {
@@ -324,9 +264,6 @@ func (e *Endpoint) sendSeparate(ctx context.Context, j *job, f *flight, a answer
 
 // errOnce is for a message that was not repeated, so that nothing is known of it.
 var errOnce = errors.New("sent once")
-
-// affordable is how often a message of the given size may be sent within a budget of bytes; at least once.
-func affordable(budget, size int) int { return max(1, min(maxTransmissions, budget/size)) }
 
 // beginSeparate reports whether there is room to retransmit; if not, f is given up.
 func (e *Endpoint) beginSeparate(f *flight) (schedule, bool) {

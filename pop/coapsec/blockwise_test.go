@@ -56,8 +56,8 @@ func TestUploadsArriveWholeOverUDP(t *testing.T) {
 					blocks++
 					return layer.ServeCoAP(ctx, r)
 				})
-				server := serve(t, loopback(t), counted, EndpointOptions{})
-				x := UploadBlocks(serve(t, loopback(t), nil, EndpointOptions{}).To(server.LocalAddr()), size)
+				server := serve(t, udp(t), counted, EndpointOptions{})
+				x := UploadBlocks(serve(t, udp(t), nil, EndpointOptions{}).To(server.LocalAddr()), size)
 				m := request(codes.POST, "/authz-info", body(length))
 				m.Options = append(m.Options, message.Option{ID: message.ContentFormat, Value: uintOption(19)})
 				got, err := x.Exchange(t.Context(), m)

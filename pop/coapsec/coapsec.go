@@ -2,7 +2,8 @@
 //
 // A server starts from NewEndpoint, one UDP socket in both roles, with a Security as its handler: that unprotects requests,
 // finds who the Peer is and protects the answers. Blockwise around the handlers behind it puts bodies together and divides
-// them (RFC 7959), and Reachability keeps long answers from addresses that nobody has shown to be at (RFC 9175).
+// them (RFC 7959). The Endpoint sees to it that long answers in the clear go only to those who are at the address they ask
+// from (RFC 9175); Reachability is how.
 //
 // A client starts from Endpoint.To, with Secure around it under a security context or Reachable in the clear, and Blocks
 // around either. Channel is the association between a device and its authorization server, whose contexts are made fresh by

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -110,59 +111,63 @@ func TestMalformedDatagramsAreTold(t *testing.T) {
 }
 
 func TestMalformedDatagramCostsOnlyItself(t *testing.T) {
-	server := serve(t, loopback(t), HandlerFunc(parrot), quick)
-	c := dial(t, server)
-	for _, test := range malformed {
-		data := unhex(t, test.data)
-		for _, kind := range []message.Type{message.Confirmable, message.NonConfirmable} {
-			if len(data) > 0 {
-				data[0] = data[0]&^0x30 | byte(kind)<<4
-			}
-			_, err := decodeDatagram(data)
-			if err == nil {
-				continue // only its own type made it malformed
-			}
-			c.send(data)
-			if kind == message.Confirmable && errors.Is(err, errMalformed) {
-				if got := c.receive(); !bytes.Equal(got, append([]byte{0x70, 0}, data[2:4]...)) {
-					t.Errorf("%s: got %x, want a reset", test.name, got)
+	synctest.Test(t, func(t *testing.T) {
+		server := serve(t, loopback(t), HandlerFunc(parrot), quick)
+		c := dial(t, server)
+		for _, test := range malformed {
+			data := unhex(t, test.data)
+			for _, kind := range []message.Type{message.Confirmable, message.NonConfirmable} {
+				if len(data) > 0 {
+					data[0] = data[0]&^0x30 | byte(kind)<<4
+				}
+				_, err := decodeDatagram(data)
+				if err == nil {
+					continue // only its own type made it malformed
+				}
+				c.send(data)
+				if kind == message.Confirmable && errors.Is(err, errMalformed) {
+					if got := c.receive(); !bytes.Equal(got, append([]byte{0x70, 0}, data[2:4]...)) {
+						t.Errorf("%s: got %x, want a reset", test.name, got)
+					}
 				}
 			}
 		}
-	}
-	c.settled(999)
-	long := mustEncode(t, confirmable(400, request(codes.POST, "/a", []byte("x"))))
-	c.send(append(long, make([]byte, maxReceived+1-len(long))...))
-	c.settled(998)
-	c.sendMessage(confirmable(500, request(codes.POST, "/a", nil)))
-	if got := c.receiveMessage().Code; got != codes.Changed {
-		t.Errorf("next request: got %v, want 2.04", got)
-	}
+		c.settled(999)
+		long := mustEncode(t, confirmable(400, request(codes.POST, "/a", []byte("x"))))
+		c.send(append(long, make([]byte, maxReceived+1-len(long))...))
+		c.settled(998)
+		c.sendMessage(confirmable(500, request(codes.POST, "/a", nil)))
+		if got := c.receiveMessage().Code; got != codes.Changed {
+			t.Errorf("next request: got %v, want 2.04", got)
+		}
+	})
 }
 
 func TestEveryTruncationIsAnsweredOrIgnored(t *testing.T) {
-	server := serve(t, loopback(t), HandlerFunc(parrot), quick)
-	c := dial(t, server)
-	m := confirmable(0, request(codes.POST, "/door/unlock", []byte("payload")))
-	m.Options = m.Options.Add(message.Option{ID: message.URIQuery, Value: bytes.Repeat([]byte("q"), 20)})
-	for n := range len(mustEncode(t, m)) + 1 {
-		m.MessageID = int32(n)
-		data := mustEncode(t, m)[:n]
-		c.send(data)
-		_, err := decodeDatagram(data)
-		switch {
-		case errors.Is(err, errForeign):
-		case err != nil:
-			if got := c.receiveMessage(); got.Type != message.Reset || got.MessageID != m.MessageID {
-				t.Errorf("%d bytes: got %v, want a reset", n, &got)
-			}
-		default:
-			if got := c.receiveMessage(); got.Code != codes.Changed || got.MessageID != m.MessageID {
-				t.Errorf("%d bytes: got %v, want 2.04", n, &got)
+	synctest.Test(t, func(t *testing.T) {
+		server := serve(t, loopback(t), HandlerFunc(parrot), quick)
+		c := dial(t, server)
+		m := confirmable(0, request(codes.POST, "/door/unlock", []byte("payload")))
+		m.Options = m.Options.Add(message.Option{ID: message.URIQuery, Value: bytes.Repeat([]byte("q"), 20)})
+		for n := range len(mustEncode(t, m)) + 1 {
+			m.MessageID = int32(n)
+			data := mustEncode(t, m)[:n]
+			c.send(data)
+			_, err := decodeDatagram(data)
+			switch {
+			case errors.Is(err, errForeign):
+			case err != nil:
+				if got := c.receiveMessage(); got.Type != message.Reset || got.MessageID != m.MessageID {
+					t.Errorf("%d bytes: got %v, want a reset", n, &got)
+				}
+			default:
+				if got := c.receiveMessage(); got.Code != codes.Changed || got.MessageID != m.MessageID {
+					t.Errorf("%d bytes: got %v, want 2.04", n, &got)
+				}
 			}
 		}
-	}
-	c.settled(999)
+		c.settled(999)
+	})
 }
 
 func TestEncodeBringsOptionsIntoOrder(t *testing.T) {

@@ -3,6 +3,7 @@ package coapsec
 import (
 	"crypto/sha256"
 
+	"github.com/latchkey-ace/latchkey/pop/internal/coapwire"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
@@ -61,28 +62,9 @@ func (a *answering) limit(response message.Message) {
 	}
 }
 
-// sizeOf is the length of a datagram with m, whose options are ascending (RFC 7252 §3).
+// sizeOf is the length of a datagram with m, whose options are ascending.
 func sizeOf(m message.Message) int {
-	extra := func(n int) int {
-		switch {
-		case n < 13:
-			return 0
-		case n < 269:
-			return 1
-		}
-		return 2
-	}
-	size := 4 + len(m.Token)
-	previous := message.OptionID(0)
-	for i := range m.Options {
-		o := &m.Options[i]
-		size += 1 + extra(int(o.ID-previous)) + extra(len(o.Value)) + len(o.Value)
-		previous = o.ID
-	}
-	if len(m.Payload) > 0 {
-		size += 1 + len(m.Payload)
-	}
-	return size
+	return headerLength + len(m.Token) + coapwire.Size(m.Options, m.Payload)
 }
 
 // tagged gives a success without an ETag one of its content: RFC 9175 §3.7 forbids blocks without, since their reader could

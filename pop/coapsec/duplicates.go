@@ -15,14 +15,15 @@ type messageKey struct {
 
 // received is a message that was acted upon.
 type received struct {
-	key     messageKey
-	from    *history
-	size    int    // of the datagram: only one of the same size can be a retransmission
-	answer  []byte // what a retransmission is answered with, byte for byte; nil: nothing
-	running bool
-	acked   bool      // an empty Acknowledgement went out, the response follows in a message of its own
-	at      time.Time // when it began to run, and after that, when it is forgotten
-	links   [chains]place
+	key  messageKey
+	from *history
+	datagram
+	answer   []byte // what a retransmission is answered with, byte for byte; nil: nothing
+	repeated int    // how often a large answer was
+	running  bool
+	acked    bool      // an empty Acknowledgement went out, the response follows in a message of its own
+	at       time.Time // when it began to run, and after that, when it is forgotten
+	links    [chains]place
 }
 
 // history is what is known of one peer that has at least one entry.
@@ -74,13 +75,45 @@ func (d *duplicates) find(key messageKey, now time.Time) *received {
 	return r
 }
 
+// seen says whether in was received before, and how it is then answered. A retransmission is the same datagram: another one
+// that has its Message-ID comes from a peer that has begun anew, or has got the address of another, and is no duplicate. While
+// the first is at work it is taken for lost, for it will come again.
+func (d *duplicates) seen(key messageKey, in incoming, now time.Time) (reply []byte, seen bool) {
+	known := d.find(key, now)
+	switch {
+	case known == nil:
+		return nil, false
+	case known.datagram == in.datagram:
+		return known.replyTo(in), true
+	case known.running:
+		return nil, true
+	}
+	d.forget(known)
+	return nil, false
+}
+
+// replyTo answers a retransmission of a message already received. Anyone can repeat a datagram that he has seen, in the name of
+// its sender, so a large answer is not given more often than RFC 7252 §4.2 has a peer ask for it.
+func (r *received) replyTo(in incoming) []byte {
+	if in.Type != message.Confirmable {
+		return nil
+	}
+	if len(r.answer) > maxAmplification*r.size {
+		if r.repeated == maxTransmissions-1 {
+			return nil
+		}
+		r.repeated++
+	}
+	return r.answer
+}
+
 // begin makes an entry for a request about to run. It returns nil when too many run already; key must be unknown.
-func (d *duplicates) begin(key messageKey, size int) *received {
+func (d *duplicates) begin(key messageKey, data datagram) *received {
 	peer := d.peers[key.peer]
 	if d.running >= maxRunning || peer != nil && peer.running >= maxRunningPerPeer {
 		return nil
 	}
-	r := d.enter(key, size, peer)
+	r := d.enter(key, data, peer)
 	r.from.running++
 	d.running++
 	r.running = true
@@ -113,12 +146,12 @@ func (d *duplicates) end(r *received, answer []byte, now time.Time) {
 }
 
 // note stores the answer to a message that needed no run; key must be unknown.
-func (d *duplicates) note(key messageKey, size int, answer []byte, now time.Time) {
-	d.keep(d.enter(key, size, d.peers[key.peer]), answer, now)
+func (d *duplicates) note(key messageKey, data datagram, answer []byte, now time.Time) {
+	d.keep(d.enter(key, data, d.peers[key.peer]), answer, now)
 }
 
 // enter makes an entry of a peer, which is nil for one without entries.
-func (d *duplicates) enter(key messageKey, size int, peer *history) *received {
+func (d *duplicates) enter(key messageKey, data datagram, peer *history) *received {
 	if peer == nil {
 		peer = d.newPeer(key.peer)
 	}
@@ -129,7 +162,7 @@ func (d *duplicates) enter(key messageKey, size int, peer *history) *received {
 		d.spare = r.links[byAge].newer
 		d.spareCount--
 	}
-	*r = received{key: key, size: size, from: peer}
+	*r = received{key: key, datagram: data, from: peer}
 	d.entries[key] = r
 	return r
 }

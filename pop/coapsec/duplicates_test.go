@@ -35,9 +35,9 @@ func checkConsistent(t *testing.T, d *duplicates) {
 
 func TestMemoryIsBoundedPerPeer(t *testing.T) {
 	d := newDuplicates()
-	d.note(messageKey{peerNumber(1), 1}, 10, []byte("other"), epoch)
+	d.note(messageKey{peerNumber(1), 1}, datagram{size: 10}, []byte("other"), epoch)
 	for id := range uint16(3 * maxRememberedPerPeer) {
-		d.end(d.begin(messageKey{peerNumber(0), id}, 10), []byte("answer"), epoch)
+		d.end(d.begin(messageKey{peerNumber(0), id}, datagram{size: 10}), []byte("answer"), epoch)
 	}
 	if got := d.peers[peerNumber(0)].kept.n; got != maxRememberedPerPeer {
 		t.Errorf("got %d entries, want %d", got, maxRememberedPerPeer)
@@ -63,7 +63,7 @@ func TestMemoryIsBoundedInAll(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			d := newDuplicates()
 			for n := range maxRemembered + 1000 {
-				d.end(d.begin(messageKey{peerNumber(n), 1}, 10), test.answer, epoch)
+				d.end(d.begin(messageKey{peerNumber(n), 1}, datagram{size: 10}), test.answer, epoch)
 			}
 			if got := len(d.entries); got != test.want || len(d.peers) != test.want {
 				t.Errorf("got %d entries of %d peers, want %d", got, len(d.peers), test.want)
@@ -76,7 +76,7 @@ func TestMemoryIsBoundedInAll(t *testing.T) {
 func TestEntriesExpireAfterExchangeLifetime(t *testing.T) {
 	d := newDuplicates()
 	for n := range 100 {
-		d.note(messageKey{peerNumber(n), 1}, 10, []byte("x"), epoch)
+		d.note(messageKey{peerNumber(n), 1}, datagram{size: 10}, []byte("x"), epoch)
 	}
 	if d.find(messageKey{peerNumber(50), 1}, epoch.Add(exchangeLifetime-time.Nanosecond)) == nil {
 		t.Error("forgotten too early")
@@ -99,23 +99,23 @@ func TestEntriesExpireAfterExchangeLifetime(t *testing.T) {
 func TestRunningEntriesAreNeitherForgottenNorUnbounded(t *testing.T) {
 	d := newDuplicates()
 	key := messageKey{peerNumber(0), 1}
-	slow := d.begin(key, 10)
+	slow := d.begin(key, datagram{size: 10})
 	for id := range uint16(2 * maxRememberedPerPeer) {
-		d.end(d.begin(messageKey{peerNumber(0), 100 + id}, 10), nil, epoch)
+		d.end(d.begin(messageKey{peerNumber(0), 100 + id}, datagram{size: 10}), nil, epoch)
 	}
 	if d.find(key, epoch.Add(2*exchangeLifetime)) != slow {
 		t.Error("a running request was forgotten")
 	}
 	for id := range uint16(maxRunningPerPeer - 1) {
-		if d.begin(messageKey{peerNumber(0), 1000 + id}, 10) == nil {
+		if d.begin(messageKey{peerNumber(0), 1000 + id}, datagram{size: 10}) == nil {
 			t.Fatalf("request %d refused", id)
 		}
 	}
-	if d.begin(messageKey{peerNumber(0), 2000}, 10) != nil {
+	if d.begin(messageKey{peerNumber(0), 2000}, datagram{size: 10}) != nil {
 		t.Error("one peer may run more than its part")
 	}
 	n := 1
-	for d.begin(messageKey{peerNumber(n), 1}, 10) != nil {
+	for d.begin(messageKey{peerNumber(n), 1}, datagram{size: 10}) != nil {
 		n++
 	}
 	if d.running != maxRunning {

@@ -32,9 +32,10 @@ type EndpointOptions struct {
 	// Critical declares critical options that the handler evaluates beside Uri-*, Accept, OSCORE and Block1/2.
 	Critical []message.OptionID
 
-	// Verify is asked about an unprotected request whose answer is more than three times as long, because who sent it is not
-	// known to be at that address (RFC 9175 §2.6). If verified the answer goes out whole, else challenge in its place, or cut
-	// down if challenge has no code. nil: all are cut down. It may be called concurrently.
+	// Verify is asked about an unprotected request that wants to observe, or whose answer is more than three times as long,
+	// because who sent it is not known to be at that address (RFC 9175 §2.6). If verified the answer goes out whole, else
+	// challenge in its place, or cut down if challenge has no code. Of a request whose notification is that long, it gets only
+	// code and address. nil: that of a Reachability of its own. It may be called concurrently.
 	Verify func(request *Request) (verified bool, challenge message.Message)
 	// Trusted says that every peer of the conn has shown that it is at its address, as in DTLS: answers have any length.
 	Trusted bool
@@ -75,7 +76,9 @@ func (c anyPacketConn) WriteToUDPAddrPort(data []byte, to netip.AddrPort) (int, 
 // Endpoint speaks CoAP (RFC 7252) on one UDP socket, as server and as client at once: both share the Message-IDs, so a
 // request can be sent through the NAT binding that a peer's own requests keep open. Safe for concurrent use.
 //
-// A malformed datagram costs nothing but itself. All that peers make it remember is bounded (limits.go).
+// A malformed datagram costs nothing but itself. All that peers make it remember is bounded (limits.go). An address gets at
+// most three times the bytes that came from it, unless a request from there verified under a key, Verify or Trusted says that it
+// is its sender's, or whoever is there has acknowledged a notification.
 type Endpoint struct {
 	conn    packetConn
 	socket  net.PacketConn
@@ -121,6 +124,11 @@ func NewEndpoint(conn net.PacketConn, handler Handler, o EndpointOptions) *Endpo
 	}
 	if o.AckDelay <= 0 {
 		o.AckDelay = defaultAckDelay
+	}
+	if o.Verify == nil && handler != nil && !o.Trusted {
+		if r, err := NewReachability(o.Now, o.Rand); err == nil { // else nobody is verified
+			o.Verify = r.Verify
+		}
 	}
 	e := &Endpoint{
 		socket: conn, handler: handler, o: o,
@@ -221,10 +229,21 @@ func (e *Endpoint) receive(ctx context.Context, from netip.AddrPort, data []byte
 	}
 }
 
-// incoming is a message with the size of the datagram it came in.
+// datagram is what is remembered of one.
+type datagram struct {
+	size int
+	sum  uint64
+}
+
+// fingerprint tells datagrams apart.
+func (e *Endpoint) fingerprint(data []byte) datagram {
+	return datagram{len(data), maphash.Bytes(e.seed, data)}
+}
+
+// incoming is a message with the datagram it came in.
 type incoming struct {
 	message.Message
-	size int
+	datagram
 }
 
 // receiveEmpty takes an acknowledgement, a rejection or a ping (RFC 7252 §4.3).

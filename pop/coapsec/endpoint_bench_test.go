@@ -26,7 +26,7 @@ func BenchmarkEndpointGET(b *testing.B) {
 	state := HandlerFunc(func(context.Context, *Request) message.Message { return answer })
 	for _, peers := range []int{16, 4096} {
 		b.Run(fmt.Sprintf("endpoint, %d peers", peers), func(b *testing.B) {
-			server := serve(b, loopback(b), Blockwise(state, BlockwiseOptions{}), EndpointOptions{})
+			server := serve(b, udp(b), Blockwise(state, BlockwiseOptions{}), EndpointOptions{})
 			drive(b, server.LocalAddr(), peers)
 		})
 	}
@@ -34,7 +34,7 @@ func BenchmarkEndpointGET(b *testing.B) {
 
 func driveBare(b *testing.B, peers int) {
 	b.Helper()
-	conn := loopback(b)
+	conn := udp(b)
 	go func() {
 		buf := make([]byte, maxReceived)
 		for {

@@ -254,7 +254,7 @@ func (e *Endpoint) receiveResponse(key messageKey, data []byte) error {
 		return err
 	}
 	e.mu.Lock()
-	reply := e.match(key, incoming{m, len(data)})
+	reply := e.match(key, incoming{m, e.fingerprint(data)})
 	e.mu.Unlock()
 	e.sendNotNil(key.peer, reply)
 	return nil
@@ -265,8 +265,8 @@ func (e *Endpoint) match(key messageKey, in incoming) (reply []byte) {
 	confirmable := in.Type == message.Confirmable
 	now := e.o.Now()
 	if confirmable {
-		if known := e.duplicates.find(key, now); known != nil {
-			return known.replyTo(in)
+		if again, seen := e.duplicates.seen(key, in, now); seen {
+			return again
 		}
 	}
 	x := e.waiting(key.peer, in.Token)
@@ -284,7 +284,7 @@ func (e *Endpoint) match(key messageKey, in incoming) (reply []byte) {
 		reply = encodeEmpty(message.Acknowledgement, key.id)
 	}
 	if confirmable {
-		e.duplicates.note(key, in.size, reply, now)
+		e.duplicates.note(key, in.datagram, reply, now)
 	}
 	e.settle(x.flight.key, false)
 	if x.watch == nil {
@@ -316,13 +316,4 @@ func resetIf(confirmable bool, key messageKey) []byte {
 		return nil
 	}
 	return encodeEmpty(message.Reset, key.id)
-}
-
-// replyTo answers a retransmission of a message already received. A shorter datagram with the same Message-ID is none:
-// answering it would serve whoever wants large answers sent to an address that is not his (RFC 9175 §2.6).
-func (r *received) replyTo(in incoming) []byte {
-	if in.Type != message.Confirmable || in.size != r.size {
-		return nil
-	}
-	return r.answer
 }

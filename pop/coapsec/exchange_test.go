@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -18,7 +19,7 @@ import (
 // scripted is a server that a test plays itself.
 type scripted struct {
 	t    *testing.T
-	conn *net.UDPConn
+	conn socket
 	peer netip.AddrPort
 }
 
@@ -82,70 +83,77 @@ func answerTo(m message.Message, kind message.Type, id int32) message.Message {
 func TestRequestIsSentAsOftenAsAllowedWithDoublingPauses(t *testing.T) {
 	for _, test := range []struct{ allowed, want int }{{0, 5}, {1, 1}, {2, 2}, {9, 5}} {
 		t.Run(fmt.Sprintf("MaxTransmissions %d", test.allowed), func(t *testing.T) {
-			t.Parallel()
-			s, done := ask(t, ExchangeOptions{MaxTransmissions: test.allowed})
-			first := s.receive()
-			at := []time.Time{time.Now()}
-			for again, ok := s.receiveWithin(time.Second); ok; again, ok = s.receiveWithin(time.Second) {
-				at = append(at, time.Now())
-				if again.MessageID != first.MessageID || !bytes.Equal(again.Token, first.Token) {
-					t.Errorf("repetition: got %v, want %v", &again, &first)
+			synctest.Test(t, func(t *testing.T) {
+				s, done := ask(t, ExchangeOptions{MaxTransmissions: test.allowed})
+				first := s.receive()
+				at := []time.Time{time.Now()}
+				for again, ok := s.receiveWithin(time.Second); ok; again, ok = s.receiveWithin(time.Second) {
+					at = append(at, time.Now())
+					if again.MessageID != first.MessageID || !bytes.Equal(again.Token, first.Token) {
+						t.Errorf("repetition: got %v, want %v", &again, &first)
+					}
 				}
-			}
-			if len(at) != test.want {
-				t.Errorf("got %d transmissions, want %d", len(at), test.want)
-			}
-			for i := 1; i < len(at); i++ { // a quarter off, because the clock runs from reception
-				if got, want := at[i].Sub(at[i-1]), quick.AckTimeout<<(i-1)*3/4; got < want {
-					t.Errorf("pause %d: got %v, want at least %v", i, got, want)
+				if len(at) != test.want {
+					t.Errorf("got %d transmissions, want %d", len(at), test.want)
 				}
-			}
-			if got := <-done; !errors.Is(got.err, ErrNoAnswer) {
-				t.Errorf("got %v, want ErrNoAnswer", got.err)
-			}
+				for i := 1; i < len(at); i++ { // a quarter off, because the clock runs from reception
+					if got, want := at[i].Sub(at[i-1]), quick.AckTimeout<<(i-1)*3/4; got < want {
+						t.Errorf("pause %d: got %v, want at least %v", i, got, want)
+					}
+				}
+				if got := <-done; !errors.Is(got.err, ErrNoAnswer) {
+					t.Errorf("got %v, want ErrNoAnswer", got.err)
+				}
+			})
 		})
 	}
 }
 
 func TestAcknowledgementStopsRepetitionAndTheSeparateAnswerComes(t *testing.T) {
-	s, done := ask(t, ExchangeOptions{})
-	m := s.receive()
-	s.send(encodeEmpty(message.Acknowledgement, uint16(m.MessageID)))
-	if again, ok := s.receiveWithin(300 * time.Millisecond); ok {
-		t.Errorf("after the acknowledgement: got %v, want nothing", again)
-	}
-	response := mustEncode(t, answerTo(m, message.Confirmable, 77))
-	s.send(response)
-	if got := <-done; got.err != nil || string(got.message.Payload) != "closed" {
-		t.Errorf("got %q, %v, want the answer", got.message.Payload, got.err)
-	}
-	for range 2 {
-		if ack := s.receive(); ack.Type != message.Acknowledgement || ack.MessageID != 77 || ack.Code != codes.Empty {
-			t.Errorf("got %v, want an empty acknowledgement of 77", ack)
+	synctest.Test(t, func(t *testing.T) {
+		s, done := ask(t, ExchangeOptions{})
+		m := s.receive()
+		s.send(encodeEmpty(message.Acknowledgement, uint16(m.MessageID)))
+		if again, ok := s.receiveWithin(300 * time.Millisecond); ok {
+			t.Errorf("after the acknowledgement: got %v, want nothing", again)
 		}
-		s.send(response) // as if the acknowledgement was lost
-	}
+		response := mustEncode(t, answerTo(m, message.Confirmable, 77))
+		s.send(response)
+		if got := <-done; got.err != nil || string(got.message.Payload) != "closed" {
+			t.Errorf("got %q, %v, want the answer", got.message.Payload, got.err)
+		}
+		for range 2 {
+			if ack := s.receive(); ack.Type != message.Acknowledgement || ack.MessageID != 77 || ack.Code != codes.Empty {
+				t.Errorf("got %v, want an empty acknowledgement of 77", ack)
+			}
+			s.send(response) // as if the acknowledgement was lost
+		}
+	})
 }
 
 func TestResponseBeforeTheAcknowledgementIsTheAnswer(t *testing.T) {
-	s, done := ask(t, ExchangeOptions{})
-	m := s.receive()
-	s.send(mustEncode(t, answerTo(m, message.NonConfirmable, 78)))
-	if got := <-done; got.err != nil || string(got.message.Payload) != "closed" {
-		t.Errorf("got %q, %v, want the answer", got.message.Payload, got.err)
-	}
-	if again, ok := s.receiveWithin(200 * time.Millisecond); ok {
-		t.Errorf("after the answer: got %v, want nothing", again)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s, done := ask(t, ExchangeOptions{})
+		m := s.receive()
+		s.send(mustEncode(t, answerTo(m, message.NonConfirmable, 78)))
+		if got := <-done; got.err != nil || string(got.message.Payload) != "closed" {
+			t.Errorf("got %q, %v, want the answer", got.message.Payload, got.err)
+		}
+		if again, ok := s.receiveWithin(200 * time.Millisecond); ok {
+			t.Errorf("after the answer: got %v, want nothing", again)
+		}
+	})
 }
 
 func TestResetEndsTheExchange(t *testing.T) {
-	s, done := ask(t, ExchangeOptions{})
-	m := s.receive()
-	s.send(encodeEmpty(message.Reset, uint16(m.MessageID)))
-	if got := <-done; !errors.Is(got.err, ErrReset) {
-		t.Errorf("got %v, want ErrReset", got.err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s, done := ask(t, ExchangeOptions{})
+		m := s.receive()
+		s.send(encodeEmpty(message.Reset, uint16(m.MessageID)))
+		if got := <-done; !errors.Is(got.err, ErrReset) {
+			t.Errorf("got %v, want ErrReset", got.err)
+		}
+	})
 }
 
 func TestOnlyTheAnswerIsTheAnswer(t *testing.T) {
@@ -184,24 +192,26 @@ func TestOnlyTheAnswerIsTheAnswer(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s, done := ask(t, ExchangeOptions{MaxTransmissions: 1})
-			m := s.receive()
-			from := s
-			if test.elsewhere {
-				from = &scripted{t: t, conn: loopback(t), peer: s.peer}
-			}
-			forged := test.forge(m)
-			forged.Payload = []byte("open")
-			from.send(mustEncode(t, forged))
-			if test.reset {
-				if got := from.receive(); got.Type != message.Reset || got.MessageID != forged.MessageID {
-					t.Errorf("got %v, want a reset", got)
+			synctest.Test(t, func(t *testing.T) {
+				s, done := ask(t, ExchangeOptions{MaxTransmissions: 1})
+				m := s.receive()
+				from := s
+				if test.elsewhere {
+					from = &scripted{t: t, conn: loopback(t), peer: s.peer}
 				}
-			}
-			s.send(mustEncode(t, answerTo(m, message.Acknowledgement, m.MessageID)))
-			if got := <-done; got.err != nil || string(got.message.Payload) != "closed" {
-				t.Errorf("got %q, %v, want the true answer", got.message.Payload, got.err)
-			}
+				forged := test.forge(m)
+				forged.Payload = []byte("open")
+				from.send(mustEncode(t, forged))
+				if test.reset {
+					if got := from.receive(); got.Type != message.Reset || got.MessageID != forged.MessageID {
+						t.Errorf("got %v, want a reset", got)
+					}
+				}
+				s.send(mustEncode(t, answerTo(m, message.Acknowledgement, m.MessageID)))
+				if got := <-done; got.err != nil || string(got.message.Payload) != "closed" {
+					t.Errorf("got %q, %v, want the true answer", got.message.Payload, got.err)
+				}
+			})
 		})
 	}
 }
@@ -221,83 +231,93 @@ func TestResponseWithUnknownCriticalOptionIsRejected(t *testing.T) {
 		{"OSCORE", message.Confirmable, message.Option{ID: optionOSCORE}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s, done := ask(t, ExchangeOptions{})
-			m := s.receive()
-			response := answerTo(m, test.kind, m.MessageID)
-			response.Options = message.Options{test.option}
-			s.send(mustEncode(t, response))
-			if got := <-done; !errors.Is(got.err, test.want) {
-				t.Errorf("got %v, want %v", got.err, test.want)
-			}
-			if test.kind == message.Confirmable {
-				want := message.Acknowledgement
-				if test.want != nil {
-					want = message.Reset
+			synctest.Test(t, func(t *testing.T) {
+				s, done := ask(t, ExchangeOptions{})
+				m := s.receive()
+				response := answerTo(m, test.kind, m.MessageID)
+				response.Options = message.Options{test.option}
+				s.send(mustEncode(t, response))
+				if got := <-done; !errors.Is(got.err, test.want) {
+					t.Errorf("got %v, want %v", got.err, test.want)
 				}
-				if got := s.receive(); got.Type != want {
-					t.Errorf("got %v, want %v", got, want)
+				if test.kind == message.Confirmable {
+					want := message.Acknowledgement
+					if test.want != nil {
+						want = message.Reset
+					}
+					if got := s.receive(); got.Type != want {
+						t.Errorf("got %v, want %v", got, want)
+					}
 				}
-			}
+			})
 		})
 	}
 }
 
 func TestContextAndCloseEndAnExchange(t *testing.T) {
-	silent := loopback(t)
-	e := serve(t, loopback(t), nil, EndpointOptions{})
-	x := e.To(silent.LocalAddr().(*net.UDPAddr).AddrPort())
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-	defer cancel()
-	if _, err := x.Exchange(ctx, request(codes.GET, "/a", nil)); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want the context's error", err)
-	}
-	time.AfterFunc(30*time.Millisecond, func() { _ = e.Close() })
-	if _, err := x.Exchange(t.Context(), request(codes.GET, "/a", nil)); !errors.Is(err, ErrClosed) {
-		t.Errorf("got %v, want ErrClosed", err)
-	}
-	if len(e.pending) != 0 || len(e.flights) != 0 {
-		t.Errorf("left behind: %d exchanges, %d flights", len(e.pending), len(e.flights))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		silent := loopback(t)
+		e := serve(t, loopback(t), nil, EndpointOptions{})
+		x := e.To(silent.LocalAddr().(*net.UDPAddr).AddrPort())
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		defer cancel()
+		if _, err := x.Exchange(ctx, request(codes.GET, "/a", nil)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the context's error", err)
+		}
+		time.AfterFunc(30*time.Millisecond, func() { _ = e.Close() })
+		if _, err := x.Exchange(t.Context(), request(codes.GET, "/a", nil)); !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v, want ErrClosed", err)
+		}
+		if len(e.pending) != 0 || len(e.flights) != 0 {
+			t.Errorf("left behind: %d exchanges, %d flights", len(e.pending), len(e.flights))
+		}
+	})
 }
 
 func TestRequestThatFitsNoDatagramIsNotSent(t *testing.T) {
-	var sent atomic.Int32
-	o := quick
-	o.Tap = func(string, netip.AddrPort, []byte) { sent.Add(1) }
-	x := serve(t, loopback(t), nil, o).To(netip.MustParseAddrPort("127.0.0.1:9"))
-	if _, err := x.Exchange(t.Context(), request(codes.POST, "/a", make([]byte, maxDatagram))); !errors.Is(err, errTooLarge) {
-		t.Errorf("got %v, want errTooLarge", err)
-	}
-	if sent.Load() != 0 {
-		t.Error("a datagram was sent")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var sent atomic.Int32
+		o := quick
+		o.Tap = func(string, netip.AddrPort, []byte) { sent.Add(1) }
+		x := serve(t, loopback(t), nil, o).To(netip.MustParseAddrPort("127.0.0.1:9"))
+		if _, err := x.Exchange(t.Context(), request(codes.POST, "/a", make([]byte, maxDatagram))); !errors.Is(err, errTooLarge) {
+			t.Errorf("got %v, want errTooLarge", err)
+		}
+		if sent.Load() != 0 {
+			t.Error("a datagram was sent")
+		}
+	})
 }
 
 func TestMessageIDsOfOnePeerDoNotRepeat(t *testing.T) {
-	e := NewEndpoint(loopback(t), nil, EndpointOptions{})
-	a := netip.MustParseAddrPort("192.0.2.1:5683")
-	seen := map[uint16]bool{}
-	for range 1 << 16 {
-		id := e.nextMessageID(a)
-		if seen[id] {
-			t.Fatalf("%d came twice", id)
+	synctest.Test(t, func(t *testing.T) {
+		e := NewEndpoint(loopback(t), nil, EndpointOptions{})
+		a := netip.MustParseAddrPort("192.0.2.1:5683")
+		seen := map[uint16]bool{}
+		for range 1 << 16 {
+			id := e.nextMessageID(a)
+			if seen[id] {
+				t.Fatalf("%d came twice", id)
+			}
+			seen[id] = true
 		}
-		seen[id] = true
-	}
-	f := e.takeOff(a)
-	for range 1<<16 - 1 {
-		e.nextMessageID(a)
-	}
-	if g := e.takeOff(a); g.key == f.key {
-		t.Error("two messages under way have one Message-ID")
-	}
+		f := e.takeOff(a)
+		for range 1<<16 - 1 {
+			e.nextMessageID(a)
+		}
+		if g := e.takeOff(a); g.key == f.key {
+			t.Error("two messages under way have one Message-ID")
+		}
+	})
 }
 
 func TestTokenWithoutRandomnessIsNotMade(t *testing.T) {
-	o := quick
-	o.Rand = bytes.NewReader(nil)
-	x := serve(t, loopback(t), nil, o).To(netip.MustParseAddrPort("127.0.0.1:9"))
-	if _, err := x.Exchange(t.Context(), request(codes.GET, "/a", nil)); err == nil {
-		t.Error("got no error, want one")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		o := quick
+		o.Rand = bytes.NewReader(nil)
+		x := serve(t, loopback(t), nil, o).To(netip.MustParseAddrPort("127.0.0.1:9"))
+		if _, err := x.Exchange(t.Context(), request(codes.GET, "/a", nil)); err == nil {
+			t.Error("got no error, want one")
+		}
+	})
 }

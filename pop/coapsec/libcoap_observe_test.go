@@ -13,7 +13,7 @@ import (
 // TestLibcoapObserves has libcoap's client observe for a second and leave.
 func TestLibcoapObserves(t *testing.T) {
 	observed := make(chan Observation, 1)
-	server := serve(t, loopback(t), HandlerFunc(func(_ context.Context, r *Request) message.Message {
+	server := serve(t, udp(t), HandlerFunc(func(_ context.Context, r *Request) message.Message {
 		if r.Observation != nil {
 			observed <- r.Observation
 		}

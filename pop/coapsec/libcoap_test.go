@@ -86,7 +86,7 @@ func TestLibcoapClient(t *testing.T) {
 	if testing.Verbose() {
 		o.Tap = func(d string, _ netip.AddrPort, data []byte) { t.Log(d, DescribeDatagram(data)) }
 	}
-	server := serve(t, loopback(t), Blockwise(h, BlockwiseOptions{}), o)
+	server := serve(t, udp(t), Blockwise(h, BlockwiseOptions{}), o)
 	uri := "coap://" + server.LocalAddr().String()
 	file := filepath.Join(t.TempDir(), "body")
 	if err := os.WriteFile(file, body(3000), 0o600); err != nil {
@@ -120,7 +120,9 @@ func TestLibcoapClient(t *testing.T) {
 	}
 	for _, test := range rows {
 		t.Run(test.name, func(t *testing.T) {
+			h.mu.Lock()
 			h.calls, h.uploads = 0, nil
+			h.mu.Unlock()
 			if got := coapClient(t, test.args...); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}

@@ -108,11 +108,11 @@ func (g *registration) tell(ctx context.Context, m message.Message) error {
 	}
 	defer e.giveTurn(peer)
 	f, data, err := g.takeOff(m)
+	defer func() { e.forgetFlight(f) }()
 	if err != nil {
 		return err
 	}
-	defer func() { e.forgetFlight(f) }()
-	s, err := g.schedule(ctx, len(data))
+	s, err := g.schedule(len(data))
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (g *registration) tell(ctx context.Context, m message.Message) error {
 	}
 }
 
-// takeOff makes the datagram of a notification. One that cannot be sent becomes 5.00, which is the last.
+// takeOff makes the datagram of a notification. In place of one that cannot be sent goes another, which is the last.
 func (g *registration) takeOff(m message.Message) (*flight, []byte, error) {
 	e := g.endpoint
 	e.mu.Lock()
@@ -154,20 +154,48 @@ func (g *registration) takeOff(m message.Message) (*flight, []byte, error) {
 	} else {
 		m.Options = without(m.Options, message.Observe)
 	}
+	room := maxDatagram
+	if !g.reached {
+		room = g.budget
+	}
 	e.mu.Unlock()
-	m.Type, m.MessageID, m.Token = message.Confirmable, int32(f.key.id), message.Token(g.key.token)
+	m = g.addressed(m, f)
 	data, err := encodeDatagram(m)
-	if err == nil && isResponse(m.Code) {
+	var last message.Message
+	switch {
+	case err != nil || !isResponse(m.Code):
+		e.o.Log.Error("notification not sent", "peer", g.key.peer, "code", m.Code, "error", err)
+		last.Code = codes.InternalServerError
+	case len(data) > room:
+		last = g.challenge()
+	default:
 		return f, data, nil
 	}
-	e.o.Log.Error("notification not sent", "peer", g.key.peer, "code", m.Code, "error", err)
 	e.mu.Lock()
 	g.end()
+	g.next = nil
 	e.mu.Unlock()
-	m.Code, m.Options, m.Payload = codes.InternalServerError, nil, nil
-	data, err = encodeDatagram(m)
+	data, err = encodeDatagram(g.addressed(last, f))
 	return f, data, err
 }
+
+func (g *registration) addressed(m message.Message, f *flight) message.Message {
+	m.Type, m.MessageID, m.Token = message.Confirmable, int32(f.key.id), message.Token(g.key.token)
+	return m
+}
+
+// challenge takes the place of a notification longer than the address may get. Who has registered in his own name can do so
+// again with the Echo. Asking whether the address answers would not do: whoever speaks CoAP there would, though he never asked.
+func (g *registration) challenge() message.Message {
+	request := message.Message{Code: g.code, Token: message.Token(g.key.token)}
+	if _, challenge := g.endpoint.verify(request, g.key.peer.String()); challenge.Code != codes.Empty {
+		return challenge
+	}
+	return message.Message{Code: codes.InternalServerError}
+}
+
+// errStranger is for a client to whom not even the last word can be sent.
+var errStranger = errors.New("not known to be at its address")
 
 // overtaken is what is newer than the notification under way. What a stranger may be sent is counted, so that it is not
 // changed.
@@ -193,32 +221,20 @@ func (g *registration) heard(f *flight) error {
 }
 
 // schedule says how often a notification of the given size may be sent. Whoever registers in another's name can have him
-// sent three times the bytes that this took (maxAmplification), so that of a larger one he is asked first whether he is there.
-func (g *registration) schedule(ctx context.Context, size int) (schedule, error) {
+// sent three times the bytes that this took (maxAmplification), and no more.
+func (g *registration) schedule(size int) (schedule, error) {
 	e := g.endpoint
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	timeout, err := e.firstTimeout()
-	s, stranger, budget := schedule{timeout, maxTransmissions}, !g.reached, g.budget
-	e.mu.Unlock()
-	switch {
-	case err != nil:
-		return s, err
-	case stranger && size > budget:
-		return s, g.knock(ctx, schedule{timeout, affordable(budget, headerLength)})
-	case stranger:
-		s.transmissions = affordable(budget, size)
+	s := schedule{timeout, maxTransmissions}
+	if !g.reached {
+		s.transmissions = affordable(g.budget, size)
 	}
-	return s, nil
-}
-
-// knock waits for the answer to a ping (RFC 7252 §4.3), of which either kind will do.
-func (g *registration) knock(ctx context.Context, s schedule) error {
-	e := g.endpoint
-	e.mu.Lock()
-	f := e.takeOff(g.key.peer)
-	e.mu.Unlock()
-	defer e.forgetFlight(f)
-	return e.transmit(ctx, f, encodeEmpty(message.Confirmable, f.key.id), s)
+	if err == nil && s.transmissions <= 0 {
+		err = errStranger
+	}
+	return s, err
 }
 
 func (e *Endpoint) forgetFlight(f *flight) {

@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -106,20 +106,22 @@ func goesOn(t *testing.T, o Observation) {
 }
 
 func TestObserverIsToldInOrder(t *testing.T) {
-	n := newNews()
-	c := dial(t, serve(t, loopback(t), n, quick))
-	o := c.observe(n)
-	last := uint32(1)
-	for i := range 5 {
-		text := fmt.Sprint("state ", i)
-		notify(t, o, text)
-		m := c.notified()
-		if value := c.value(m); string(m.Payload) != text || value <= last {
-			t.Errorf("got %q with Observe %d, want %q with more than %d", m.Payload, value, text, last)
+	synctest.Test(t, func(t *testing.T) {
+		n := newNews()
+		c := dial(t, serve(t, loopback(t), n, quick))
+		o := c.observe(n)
+		last := uint32(1)
+		for i := range 5 {
+			text := fmt.Sprint("state ", i)
+			notify(t, o, text)
+			m := c.notified()
+			if value := c.value(m); string(m.Payload) != text || value <= last {
+				t.Errorf("got %q with Observe %d, want %q with more than %d", m.Payload, value, text, last)
+			}
+			last = c.value(m)
 		}
-		last = c.value(m)
-	}
-	c.nothing()
+		c.nothing()
+	})
 }
 
 func TestObserveOfAnAnswerIsTheTransports(t *testing.T) {
@@ -140,32 +142,34 @@ func TestObserveOfAnAnswerIsTheTransports(t *testing.T) {
 		{"too long to be sent", asking(register), message.Message{Code: codes.Content, Options: told("").Options, Payload: make([]byte, 1000)}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			n := newNews()
-			n.answer = test.answer
-			e := serve(t, loopback(t), n, quick)
-			c := dial(t, e)
-			c.sendMessage(confirmable(1, test.ask))
-			got := c.receiveMessage()
-			if got.Options.HasOption(message.Observe) != test.begins {
-				t.Errorf("got %v, want Observe: %v", &got, test.begins)
-			}
-			select {
-			case o := <-n.observed:
-				if !test.begins {
-					ended(t, o)
-				} else {
-					goesOn(t, o)
+			synctest.Test(t, func(t *testing.T) {
+				n := newNews()
+				n.answer = test.answer
+				e := serve(t, loopback(t), n, quick)
+				c := dial(t, e)
+				c.sendMessage(confirmable(1, test.ask))
+				got := c.receiveMessage()
+				if got.Options.HasOption(message.Observe) != test.begins {
+					t.Errorf("got %v, want Observe: %v", &got, test.begins)
 				}
-			default:
-				if test.begins {
-					t.Error("the handler was offered no observation")
+				select {
+				case o := <-n.observed:
+					if !test.begins {
+						ended(t, o)
+					} else {
+						goesOn(t, o)
+					}
+				default:
+					if test.begins {
+						t.Error("the handler was offered no observation")
+					}
 				}
-			}
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			if got := len(e.observed.all) == 1; got != test.begins {
-				t.Errorf("on the list: %v, want %v", got, test.begins)
-			}
+				e.mu.Lock()
+				defer e.mu.Unlock()
+				if got := len(e.observed.all) == 1; got != test.begins {
+					t.Errorf("on the list: %v, want %v", got, test.begins)
+				}
+			})
 		})
 	}
 }
@@ -237,151 +241,124 @@ func TestObservationEnds(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			n := newNews()
-			e := serve(t, loopback(t), n, quick)
-			c := dial(t, e)
-			o := c.observe(n)
-			test.end(c, n, o)
-			ended(t, o)
+			synctest.Test(t, func(t *testing.T) {
+				n := newNews()
+				e := serve(t, loopback(t), n, quick)
+				c := dial(t, e)
+				o := c.observe(n)
+				test.end(c, n, o)
+				ended(t, o)
+			})
 		})
 	}
 }
 
 func TestAnotherPeersTokenEndsNothing(t *testing.T) {
-	n := newNews()
-	e := serve(t, loopback(t), n, quick)
-	c, other := dial(t, e), dial(t, e)
-	o := c.observe(n)
-	other.sendMessage(confirmable(1, asking(deregister)))
-	other.receive()
-	m := confirmable(3, asking(deregister)) // token {3, 7}
-	c.sendMessage(m)
-	c.receive()
-	goesOn(t, o)
+	synctest.Test(t, func(t *testing.T) {
+		n := newNews()
+		e := serve(t, loopback(t), n, quick)
+		c, other := dial(t, e), dial(t, e)
+		o := c.observe(n)
+		other.sendMessage(confirmable(1, asking(deregister)))
+		other.receive()
+		m := confirmable(3, asking(deregister)) // token {3, 7}
+		c.sendMessage(m)
+		c.receive()
+		goesOn(t, o)
+	})
 }
 
 func TestProtectedObservationGivesWayToOSCOREOnly(t *testing.T) {
-	n := newNews()
-	protected := message.Option{ID: optionOSCORE, Value: []byte{1}}
-	n.answer.Options = n.answer.Options.Add(protected)
-	e := serve(t, loopback(t), n, quick)
-	c := dial(t, e)
-	o := c.observe(n)
-	n.mu.Lock()
-	n.answer.Options = told("").Options
-	n.mu.Unlock()
-	for id, value := range []uint32{register, deregister} {
-		m := confirmable(int32(10+id), asking(value))
+	synctest.Test(t, func(t *testing.T) {
+		n := newNews()
+		protected := message.Option{ID: optionOSCORE, Value: []byte{1}}
+		n.answer.Options = n.answer.Options.Add(protected)
+		e := serve(t, loopback(t), n, quick)
+		c := dial(t, e)
+		o := c.observe(n)
+		n.mu.Lock()
+		n.answer.Options = told("").Options
+		n.mu.Unlock()
+		for id, value := range []uint32{register, deregister} {
+			m := confirmable(int32(10+id), asking(value))
+			m.Token = message.Token{1, 7}
+			c.sendMessage(m)
+			if got := c.receiveMessage(); got.Options.HasOption(message.Observe) {
+				t.Errorf("unprotected request with Observe %d: got %v", value, &got)
+			}
+			goesOn(t, o)
+		}
+		n.mu.Lock()
+		n.answer.Options = n.answer.Options.Add(protected)
+		n.mu.Unlock()
+		m := confirmable(20, asking(deregister))
 		m.Token = message.Token{1, 7}
 		c.sendMessage(m)
-		if got := c.receiveMessage(); got.Options.HasOption(message.Observe) {
-			t.Errorf("unprotected request with Observe %d: got %v", value, &got)
-		}
-		goesOn(t, o)
-	}
-	n.mu.Lock()
-	n.answer.Options = n.answer.Options.Add(protected)
-	n.mu.Unlock()
-	m := confirmable(20, asking(deregister))
-	m.Token = message.Token{1, 7}
-	c.sendMessage(m)
-	c.receive()
-	ended(t, o)
+		c.receive()
+		ended(t, o)
+	})
 }
 
 func TestOneNotificationIsUnderWayAndTheNewestFollows(t *testing.T) {
-	n := newNews()
-	o := quick
-	o.AckTimeout = 100 * time.Millisecond
-	c := dial(t, serve(t, loopback(t), n, o))
-	seen := c.observe(n)
-	notify(t, seen, "first")
-	c.notified() // no stranger any more
-	notify(t, seen, "1")
-	first := c.receiveMessage()
-	for i := range 20 {
-		notify(t, seen, fmt.Sprint("later ", i))
-	}
-	second := c.receiveMessage() // the repetition
-	if string(first.Payload) != "1" || string(second.Payload) != "later 19" || second.MessageID == first.MessageID || c.value(second) <= c.value(first) {
-		t.Errorf("got %v %q, then %v %q, want 1 and, as a new message, later 19", &first, first.Payload, &second, second.Payload)
-	}
-	c.send(encodeEmpty(message.Acknowledgement, uint16(second.MessageID)))
-	c.nothing()
-	goesOn(t, seen)
+	synctest.Test(t, func(t *testing.T) {
+		n := newNews()
+		o := quick
+		o.AckTimeout = 100 * time.Millisecond
+		c := dial(t, serve(t, loopback(t), n, o))
+		seen := c.observe(n)
+		notify(t, seen, "first")
+		c.notified() // no stranger any more
+		notify(t, seen, "1")
+		first := c.receiveMessage()
+		for i := range 20 {
+			notify(t, seen, fmt.Sprint("later ", i))
+		}
+		second := c.receiveMessage() // the repetition
+		if string(first.Payload) != "1" || string(second.Payload) != "later 19" || second.MessageID == first.MessageID || c.value(second) <= c.value(first) {
+			t.Errorf("got %v %q, then %v %q, want 1 and, as a new message, later 19", &first, first.Payload, &second, second.Payload)
+		}
+		c.send(encodeEmpty(message.Acknowledgement, uint16(second.MessageID)))
+		c.nothing()
+		goesOn(t, seen)
+	})
 }
 
 func TestNotificationsOfOnePeerWaitForEachOther(t *testing.T) {
-	n := newNews()
-	o := quick
-	o.AckTimeout = time.Second
-	c := dial(t, serve(t, loopback(t), n, o))
-	first := c.observe(n)
-	c.sendMessage(confirmable(2, asking(register)))
-	c.receive()
-	second := <-n.observed
-	notify(t, first, "1")
-	m := c.receiveMessage()
-	notify(t, second, "2")
-	c.nothing()
-	c.send(encodeEmpty(message.Acknowledgement, uint16(m.MessageID)))
-	if got := c.receiveMessage(); string(got.Payload) != "2" {
-		t.Errorf("got %v", &got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := newNews()
+		o := quick
+		o.AckTimeout = time.Second
+		c := dial(t, serve(t, loopback(t), n, o))
+		first := c.observe(n)
+		c.sendMessage(confirmable(2, asking(register)))
+		c.receive()
+		second := <-n.observed
+		notify(t, first, "1")
+		m := c.receiveMessage()
+		notify(t, second, "2")
+		c.nothing()
+		c.send(encodeEmpty(message.Acknowledgement, uint16(m.MessageID)))
+		if got := c.receiveMessage(); string(got.Payload) != "2" {
+			t.Errorf("got %v", &got)
+		}
+	})
 }
 
 func TestNotificationOfTheHandlerItselfFollowsTheAnswer(t *testing.T) {
-	server := serve(t, loopback(t), HandlerFunc(func(ctx context.Context, r *Request) message.Message {
-		if err := r.Observation.Notify(ctx, told("1")); err != nil {
-			t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		server := serve(t, loopback(t), HandlerFunc(func(ctx context.Context, r *Request) message.Message {
+			if err := r.Observation.Notify(ctx, told("1")); err != nil {
+				t.Error(err)
+			}
+			return told("0")
+		}), quick)
+		c := dial(t, server)
+		c.sendMessage(confirmable(1, asking(register)))
+		if got := c.receiveMessage(); string(got.Payload) != "0" {
+			t.Errorf("got %v %q, want the answer first", &got, got.Payload)
 		}
-		return told("0")
-	}), quick)
-	c := dial(t, server)
-	c.sendMessage(confirmable(1, asking(register)))
-	if got := c.receiveMessage(); string(got.Payload) != "0" {
-		t.Errorf("got %v %q, want the answer first", &got, got.Payload)
-	}
-	if got := c.notified(); string(got.Payload) != "1" {
-		t.Errorf("got %v %q, want the notification", &got, got.Payload)
-	}
-}
-
-func TestStrangersAreAskedWhetherTheyAreThere(t *testing.T) {
-	n := newNews()
-	o := quick
-	o.AckTimeout = 10 * time.Millisecond
-	var sent sync.Map
-	o.Tap = func(direction string, peer netip.AddrPort, data []byte) {
-		if direction == "out" {
-			before, _ := sent.LoadOrStore(peer.Port(), 0)
-			sent.Store(peer.Port(), before.(int)+len(data))
-		}
-	}
-	e := serve(t, loopback(t), n, o)
-	large := string(make([]byte, 400))
-	t.Run("who is not", func(t *testing.T) {
-		c := dial(t, e)
-		seen := c.observe(n)
-		notify(t, seen, large)
-		ended(t, seen)
-		asked := len(mustEncode(t, confirmable(1, asking(register))))
-		port := uint16(c.conn.LocalAddr().(interface{ AddrPort() netip.AddrPort }).AddrPort().Port())
-		if got, _ := sent.Load(port); got.(int) > maxAmplification*asked {
-			t.Errorf("got %d bytes for %d", got, asked)
-		}
-	})
-	t.Run("who is", func(t *testing.T) {
-		c := dial(t, e)
-		seen := c.observe(n)
-		notify(t, seen, large)
-		ping := c.receiveMessage()
-		if ping.Type != message.Confirmable || ping.Code != codes.Empty {
-			t.Fatalf("got %v, want a ping", &ping)
-		}
-		c.send(encodeEmpty(message.Reset, uint16(ping.MessageID)))
-		if got := c.receiveMessage(); len(got.Payload) != len(large) {
-			t.Errorf("got %v, want the notification", &got)
+		if got := c.notified(); string(got.Payload) != "1" {
+			t.Errorf("got %v %q, want the notification", &got, got.Payload)
 		}
 	})
 }
@@ -433,11 +410,13 @@ func TestObserversAreBounded(t *testing.T) {
 }
 
 func TestCloseEndsObservations(t *testing.T) {
-	n := newNews()
-	e := serve(t, loopback(t), n, quick)
-	o := dial(t, e).observe(n)
-	_ = e.Close()
-	ended(t, o)
+	synctest.Test(t, func(t *testing.T) {
+		n := newNews()
+		e := serve(t, loopback(t), n, quick)
+		o := dial(t, e).observe(n)
+		_ = e.Close()
+		ended(t, o)
+	})
 }
 
 func TestSequenceNumbersWrapAround(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -42,31 +43,33 @@ func TestCriticalOptionsAreUnderstoodOrRefused(t *testing.T) {
 		{"Proxy-Scheme", message.Options{{ID: message.ProxyScheme, Value: []byte("coap")}}, codes.ProxyingNotSupported},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			o := quick
-			o.Critical = []message.OptionID{2049}
-			ran := make(chan struct{}, 2)
-			server := serve(t, loopback(t), HandlerFunc(func(context.Context, *Request) message.Message {
-				ran <- struct{}{}
-				return message.Message{Code: codes.Changed}
-			}), o)
-			c := dial(t, server)
-			m := message.Message{Code: codes.GET, Options: test.options, Payload: []byte("0123456789")}
-			c.sendMessage(confirmable(1, m))
-			got := c.receiveMessage()
-			if got.Code != test.want || got.Type != message.Acknowledgement {
-				t.Errorf("confirmable: got %v, want %v", &got, test.want)
-			}
-			c.sendMessage(nonConfirmable(2, m))
-			if test.want == codes.Changed {
-				if got := c.receiveMessage(); got.Code != codes.Changed {
-					t.Errorf("non-confirmable: got %v, want 2.04", got.Code)
+			synctest.Test(t, func(t *testing.T) {
+				o := quick
+				o.Critical = []message.OptionID{2049}
+				ran := make(chan struct{}, 2)
+				server := serve(t, loopback(t), HandlerFunc(func(context.Context, *Request) message.Message {
+					ran <- struct{}{}
+					return message.Message{Code: codes.Changed}
+				}), o)
+				c := dial(t, server)
+				m := message.Message{Code: codes.GET, Options: test.options, Payload: []byte("0123456789")}
+				c.sendMessage(confirmable(1, m))
+				got := c.receiveMessage()
+				if got.Code != test.want || got.Type != message.Acknowledgement {
+					t.Errorf("confirmable: got %v, want %v", &got, test.want)
 				}
-				return
-			}
-			c.settled(3)
-			if len(ran) > 0 {
-				t.Error("the handler ran")
-			}
+				c.sendMessage(nonConfirmable(2, m))
+				if test.want == codes.Changed {
+					if got := c.receiveMessage(); got.Code != codes.Changed {
+						t.Errorf("non-confirmable: got %v, want 2.04", got.Code)
+					}
+					return
+				}
+				c.settled(3)
+				if len(ran) > 0 {
+					t.Error("the handler ran")
+				}
+			})
 		})
 	}
 }
@@ -94,6 +97,8 @@ func TestElectiveOptionsThatBreakTheirRuleAreIgnored(t *testing.T) {
 
 func TestUnprotectedAnswersDoNotAmplify(t *testing.T) {
 	long := bytes.Repeat([]byte("x"), 1000)
+	o := quick
+	o.Verify = nobody
 	oscore := message.Option{ID: optionOSCORE, Value: []byte{1}}
 	for _, test := range []struct {
 		name     string
@@ -111,35 +116,39 @@ func TestUnprotectedAnswersDoNotAmplify(t *testing.T) {
 		{"request code", message.Message{Code: codes.GET}, message.Message{Code: codes.InternalServerError}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			server := serve(t, loopback(t), HandlerFunc(func(context.Context, *Request) message.Message { return test.response }), quick)
-			c := dial(t, server)
-			sent := c.sendMessage(confirmable(1, request(codes.GET, "/a", nil)))
-			data := c.receive()
-			got := mustDecode(t, data)
-			if got.Code != test.want.Code || !bytes.Equal(got.Payload, test.want.Payload) {
-				t.Errorf("got %v with %d bytes, want %v with %d", got.Code, len(got.Payload), test.want.Code, len(test.want.Payload))
-			}
-			if len(test.want.Options) > 0 && !slices.EqualFunc(got.Options, test.want.Options, sameOption) {
-				t.Errorf("got options %v, want %v", got.Options, test.want.Options)
-			}
-			if len(data) > 3*len(sent) && !got.Options.HasOption(optionOSCORE) {
-				t.Errorf("got %d bytes for %d", len(data), len(sent))
-			}
+			synctest.Test(t, func(t *testing.T) {
+				server := serve(t, loopback(t), HandlerFunc(func(context.Context, *Request) message.Message { return test.response }), o)
+				c := dial(t, server)
+				sent := c.sendMessage(confirmable(1, request(codes.GET, "/a", nil)))
+				data := c.receive()
+				got := mustDecode(t, data)
+				if got.Code != test.want.Code || !bytes.Equal(got.Payload, test.want.Payload) {
+					t.Errorf("got %v with %d bytes, want %v with %d", got.Code, len(got.Payload), test.want.Code, len(test.want.Payload))
+				}
+				if len(test.want.Options) > 0 && !slices.EqualFunc(got.Options, test.want.Options, sameOption) {
+					t.Errorf("got options %v, want %v", got.Options, test.want.Options)
+				}
+				if len(data) > 3*len(sent) && !got.Options.HasOption(optionOSCORE) {
+					t.Errorf("got %d bytes for %d", len(data), len(sent))
+				}
+			})
 		})
 	}
 }
 
 func TestHandlerWithoutAnswerRejects(t *testing.T) {
-	server := serve(t, loopback(t), HandlerFunc(func(context.Context, *Request) message.Message { return message.Message{} }), quick)
-	c := dial(t, server)
-	sent := c.sendMessage(confirmable(1, request(codes.GET, "/a", nil)))
-	for range 2 {
-		if got := c.receiveMessage(); got.Type != message.Reset || got.MessageID != 1 {
-			t.Errorf("got %v, want a reset", &got)
+	synctest.Test(t, func(t *testing.T) {
+		server := serve(t, loopback(t), HandlerFunc(func(context.Context, *Request) message.Message { return message.Message{} }), quick)
+		c := dial(t, server)
+		sent := c.sendMessage(confirmable(1, request(codes.GET, "/a", nil)))
+		for range 2 {
+			if got := c.receiveMessage(); got.Type != message.Reset || got.MessageID != 1 {
+				t.Errorf("got %v, want a reset", &got)
+			}
+			c.send(sent)
 		}
-		c.send(sent)
-	}
-	c.receive()
-	c.sendMessage(nonConfirmable(2, request(codes.GET, "/a", nil)))
-	c.nothing()
+		c.receive()
+		c.sendMessage(nonConfirmable(2, request(codes.GET, "/a", nil)))
+		c.nothing()
+	})
 }

@@ -78,6 +78,5 @@ func repeatable(request *Request) bool {
 	if request.Code == codes.GET || request.Code == fetch {
 		return true
 	}
-	wanted, _, err := findBlock(request.Options, message.Block2)
-	return err == nil && wanted.number > 0
+	return wantsLaterBlock(request.Message)
 }

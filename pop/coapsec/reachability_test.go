@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/pop/oscore"
@@ -124,25 +125,27 @@ func TestChallengeIsNoAmplificationItself(t *testing.T) {
 
 // TestReachableOverUDP: hints come to a stranger who is where he says, without padding.
 func TestReachableOverUDP(t *testing.T) {
-	hints := message.Message{Code: codes.Unauthorized, Options: message.Options{{ID: message.ContentFormat, Value: []byte{19}}}, Payload: body(150)}
-	calls := 0
-	o := quick
-	o.Verify = mustReach(t, nil).Verify
-	server := serve(t, loopback(t), Blockwise(HandlerFunc(func(_ context.Context, r *Request) message.Message {
-		calls++
-		if path, _ := r.Path(); path == "/log" {
-			return message.Message{Code: codes.Content, Payload: body(3000)}
+	synctest.Test(t, func(t *testing.T) {
+		hints := message.Message{Code: codes.Unauthorized, Options: message.Options{{ID: message.ContentFormat, Value: []byte{19}}}, Payload: body(150)}
+		calls := 0
+		o := quick
+		o.Verify = mustReach(t, nil).Verify
+		server := serve(t, loopback(t), Blockwise(HandlerFunc(func(_ context.Context, r *Request) message.Message {
+			calls++
+			if path, _ := r.Path(); path == "/log" {
+				return message.Message{Code: codes.Content, Payload: body(3000)}
+			}
+			return hints
+		}), BlockwiseOptions{}), o)
+		x := Reachable(serve(t, loopback(t), nil, quick).To(server.LocalAddr()))
+		if got := mustExchange(t, x, get("/")); got.Code != codes.Unauthorized || !bytes.Equal(got.Payload, body(150)) || calls != 2 {
+			t.Errorf("hints: got %v with %d bytes after %d calls", got.Code, len(got.Payload), calls)
 		}
-		return hints
-	}), BlockwiseOptions{}), o)
-	x := Reachable(serve(t, loopback(t), nil, quick).To(server.LocalAddr()))
-	if got := mustExchange(t, x, get("/")); got.Code != codes.Unauthorized || !bytes.Equal(got.Payload, body(150)) || calls != 2 {
-		t.Errorf("hints: got %v with %d bytes after %d calls", got.Code, len(got.Payload), calls)
-	}
-	calls = 0
-	if got := mustExchange(t, Blocks(x, BlocksOptions{}), get("/log")); !bytes.Equal(got.Payload, body(3000)) || calls != 1 {
-		t.Errorf("a long body: got %v with %d bytes after %d calls", got.Code, len(got.Payload), calls)
-	}
+		calls = 0
+		if got := mustExchange(t, Blocks(x, BlocksOptions{}), get("/log")); !bytes.Equal(got.Payload, body(3000)) || calls != 1 {
+			t.Errorf("a long body: got %v with %d bytes after %d calls", got.Code, len(got.Payload), calls)
+		}
+	})
 }
 
 func TestReachableIsBounded(t *testing.T) {

@@ -76,18 +76,21 @@ type observingReachable struct {
 	observer Observer
 }
 
-// Observe implements Observer.
+// Observe implements Observer. What is too long for an address that is not known ends the observation with a 4.01 as well, also
+// later on: then it begins again.
 func (r *observingReachable) Observe(ctx context.Context, request message.Message, each func(message.Message) error) error {
 	request = r.echoed(request)
 	for repeats := 0; ; repeats++ {
-		first, again := true, []byte(nil)
+		var again []byte
 		err := r.observer.Observe(ctx, request, func(m message.Message) error {
-			if first && repeats < MaxEchoRepeats && ctx.Err() == nil {
+			if repeats < MaxEchoRepeats && ctx.Err() == nil {
 				again = r.challenged(m)
 			}
-			first = false
 			if again != nil {
 				return errObservationEnded
+			}
+			if isSuccess(m.Code) {
+				repeats = 0
 			}
 			return each(m)
 		})

@@ -28,6 +28,7 @@ type registrationKey struct {
 type registration struct {
 	endpoint  *Endpoint
 	key       registrationKey
+	code      codes.Code
 	protected bool
 	done      chan struct{} // closed when over
 
@@ -64,7 +65,8 @@ func (e *Endpoint) offer(j *job) {
 		return
 	}
 	j.asks = &registration{
-		endpoint: e, key: registrationKey{j.peer(), string(j.Token)}, done: make(chan struct{}), budget: maxAmplification * j.size,
+		endpoint: e, key: registrationKey{j.peer(), string(j.Token)}, code: j.Code, done: make(chan struct{}),
+		budget: maxAmplification*j.size - headerLength, // an acknowledgement may go before the answer
 	}
 	j.request.Observation = j.asks
 }
@@ -84,7 +86,8 @@ func (e *Endpoint) enroll(j *job, response message.Message) message.Message {
 	defer e.mu.Unlock()
 	admitted := false
 	if asked && value <= deregister {
-		admitted = e.observed.replace(registrationKey{j.peer(), string(j.Token)}, j.asks, observing(response), isProtected(response))
+		accepted := observing(response) && !e.isClosed()
+		admitted = e.observed.replace(registrationKey{j.peer(), string(j.Token)}, j.asks, accepted, isProtected(response))
 	}
 	switch {
 	case admitted:

@@ -47,37 +47,39 @@ var hostile = []struct {
 }
 
 func TestHostileDatagramsAreRefusedAndCostOnlyThemselves(t *testing.T) {
-	server := serve(t, loopback(t), Blockwise(HandlerFunc(func(context.Context, *Request) message.Message {
-		return message.Message{Code: codes.Changed}
-	}), BlockwiseOptions{}), quick)
-	c := dial(t, server)
-	for i, test := range hostile {
-		for _, kind := range []message.Type{message.Confirmable, message.NonConfirmable} {
-			data := unhex(t, test.data)
-			data[0] = data[0]&^0x30 | byte(kind)<<4
-			data[2], data[3] = byte(kind)+1, byte(i)
-			c.send(data)
-			if kind == message.NonConfirmable || len(data) > maxReceived {
-				if got := c.receiveWithin(10 * time.Millisecond); got != nil && (got[0]>>4 != 5 || got[1] != byte(test.want)) {
-					t.Errorf("%s, non-confirmable: got %x", test.name, got)
+	synctest.Test(t, func(t *testing.T) {
+		server := serve(t, loopback(t), Blockwise(HandlerFunc(func(context.Context, *Request) message.Message {
+			return message.Message{Code: codes.Changed}
+		}), BlockwiseOptions{}), quick)
+		c := dial(t, server)
+		for i, test := range hostile {
+			for _, kind := range []message.Type{message.Confirmable, message.NonConfirmable} {
+				data := unhex(t, test.data)
+				data[0] = data[0]&^0x30 | byte(kind)<<4
+				data[2], data[3] = byte(kind)+1, byte(i)
+				c.send(data)
+				if kind == message.NonConfirmable || len(data) > maxReceived {
+					if got := c.receiveWithin(10 * time.Millisecond); got != nil && (got[0]>>4 != 5 || got[1] != byte(test.want)) {
+						t.Errorf("%s, non-confirmable: got %x", test.name, got)
+					}
+					continue
 				}
-				continue
+				got := c.receive()
+				if got[1] != byte(test.want) || !bytes.Equal(got[2:4], data[2:4]) || len(got) > maxAmplification*len(data) {
+					t.Errorf("%s: got %x, want %v", test.name, got, test.want)
+				}
+				if test.want == codes.Empty && got[0] != 0x70 {
+					t.Errorf("%s: got %x, want a reset", test.name, got)
+				}
 			}
-			got := c.receive()
-			if got[1] != byte(test.want) || !bytes.Equal(got[2:4], data[2:4]) || len(got) > maxAmplification*len(data) {
-				t.Errorf("%s: got %x, want %v", test.name, got, test.want)
-			}
-			if test.want == codes.Empty && got[0] != 0x70 {
-				t.Errorf("%s: got %x, want a reset", test.name, got)
-			}
+			c.settled(uint16(9000 + i)) // nothing else came, and the next is taken
 		}
-		c.settled(uint16(9000 + i)) // nothing else came, and the next is taken
-	}
-	server.mu.Lock()
-	defer server.mu.Unlock()
-	if got := len(server.duplicates.entries); got > 4 {
-		t.Errorf("%d refused datagrams are remembered", got)
-	}
+		server.mu.Lock()
+		defer server.mu.Unlock()
+		if got := len(server.duplicates.entries); got > 4 {
+			t.Errorf("%d refused datagrams are remembered", got)
+		}
+	})
 }
 
 // TestFloodOfStrangersTakesBoundedMemory sends requests from 300,000 addresses, with answers of 100 bytes.
@@ -118,25 +120,27 @@ func TestFloodOfStrangersTakesBoundedMemory(t *testing.T) {
 }
 
 func TestSlowHandlerHoldsUpNobodyElse(t *testing.T) {
-	release := make(chan struct{})
-	server := serve(t, loopback(t), HandlerFunc(func(ctx context.Context, r *Request) message.Message {
-		if path, _ := r.Path(); path == "/slow" {
-			<-release
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		server := serve(t, loopback(t), HandlerFunc(func(ctx context.Context, r *Request) message.Message {
+			if path, _ := r.Path(); path == "/slow" {
+				<-release
+			}
+			return message.Message{Code: codes.Changed}
+		}), EndpointOptions{})
+		defer close(release)
+		slow, other := dial(t, server), dial(t, server)
+		for id := range int32(maxRunningPerPeer) {
+			slow.sendMessage(confirmable(id, request(codes.GET, "/slow", nil)))
 		}
-		return message.Message{Code: codes.Changed}
-	}), EndpointOptions{})
-	defer close(release)
-	slow, other := dial(t, server), dial(t, server)
-	for id := range int32(maxRunningPerPeer) {
-		slow.sendMessage(confirmable(id, request(codes.GET, "/slow", nil)))
-	}
-	slow.settled(1000)
-	for id := range int32(50) {
-		other.sendMessage(confirmable(id, request(codes.GET, "/a", nil)))
-		if got := other.receiveMessage(); got.MessageID != id || got.Code != codes.Changed {
-			t.Fatalf("got %v, want the answer to %d", &got, id)
+		slow.settled(1000)
+		for id := range int32(50) {
+			other.sendMessage(confirmable(id, request(codes.GET, "/a", nil)))
+			if got := other.receiveMessage(); got.MessageID != id || got.Code != codes.Changed {
+				t.Fatalf("got %v, want the answer to %d", &got, id)
+			}
 		}
-	}
+	})
 }
 
 // TestEmptyAcknowledgementIsNeverLate runs handlers that return about when the clock strikes: whatever comes first, an empty
@@ -195,21 +199,23 @@ func (s *tapped) ReadFromUDPAddrPort([]byte) (int, netip.AddrPort, error) {
 }
 
 func TestClockServesRequestsThatCameLater(t *testing.T) {
-	server := serve(t, loopback(t), slowly(70*time.Millisecond), quick)
-	c := dial(t, server)
-	for round := range int32(3) {
-		for id := range int32(3) {
-			c.sendMessage(confirmable(10*round+id, request(codes.POST, "/slow", make([]byte, 40))))
-			time.Sleep(8 * time.Millisecond)
-		}
-		for id := range int32(3) {
-			if got := c.receiveMessage(); got.Type != message.Acknowledgement || got.Code != codes.Empty || got.MessageID != 10*round+id {
-				t.Errorf("got %v, want an empty acknowledgement of %d", &got, 10*round+id)
+	synctest.Test(t, func(t *testing.T) {
+		server := serve(t, loopback(t), slowly(70*time.Millisecond), quick)
+		c := dial(t, server)
+		for round := range int32(3) {
+			for id := range int32(3) {
+				c.sendMessage(confirmable(10*round+id, request(codes.POST, "/slow", make([]byte, 40))))
+				time.Sleep(8 * time.Millisecond)
+			}
+			for id := range int32(3) {
+				if got := c.receiveMessage(); got.Type != message.Acknowledgement || got.Code != codes.Empty || got.MessageID != 10*round+id {
+					t.Errorf("got %v, want an empty acknowledgement of %d", &got, 10*round+id)
+				}
+			}
+			for range 3 {
+				m := c.receiveMessage()
+				c.send(encodeEmpty(message.Acknowledgement, uint16(m.MessageID)))
 			}
 		}
-		for range 3 {
-			m := c.receiveMessage()
-			c.send(encodeEmpty(message.Acknowledgement, uint16(m.MessageID)))
-		}
-	}
+	})
 }

@@ -23,6 +23,14 @@ type transferPeer struct {
 // protected says whether the peer has shown a key.
 func (p transferPeer) protected() bool { return p.context != nil || p.session != nil }
 
+// owner is whose share of the room its bodies take: a key has one, from however many addresses it speaks.
+func (p transferPeer) owner() transferPeer {
+	if p.protected() {
+		p.address = ""
+	}
+	return p
+}
+
 // transferKey names a body. digest is over the code and the options by which block-wise operations are told apart
 // (RFC 9175 §3.3), Request-Tag among them.
 type transferKey struct {
@@ -62,8 +70,8 @@ type transfers struct {
 
 	mu    sync.Mutex
 	all   map[transferKey]*transfer
-	peers map[transferPeer]*transfersOfPeer
-	order list.List // of *transfer, the longest untouched first
+	peers map[transferPeer]*transfersOfPeer // by owner
+	order list.List                         // of *transfer, the longest untouched first
 	bytes int
 }
 
@@ -176,10 +184,10 @@ func (f *transfer) holds(part block, payload []byte) bool {
 }
 
 func (t *transfers) start(key transferKey) *transfer {
-	peer := t.peers[key.peer]
+	peer := t.peers[key.peer.owner()]
 	if peer == nil {
 		peer = &transfersOfPeer{}
-		t.peers[key.peer] = peer
+		t.peers[key.peer.owner()] = peer
 	}
 	f := &transfer{key: key}
 	f.inAll = t.order.PushBack(f)
@@ -199,7 +207,7 @@ func (f *transfer) size() int {
 
 // touch charges f for what it holds, makes it the newest, and makes room.
 func (t *transfers) touch(f *transfer, now time.Time) {
-	peer := t.peers[f.key.peer]
+	peer := t.peers[f.key.peer.owner()]
 	more := f.size() - f.charged
 	f.charged += more
 	f.touched = now
@@ -242,13 +250,13 @@ func (t *transfers) drop(f *transfer) {
 	if f == nil {
 		return
 	}
-	peer := t.peers[f.key.peer]
+	peer := t.peers[f.key.peer.owner()]
 	t.order.Remove(f.inAll)
 	peer.order.Remove(f.ofPeer)
 	delete(t.all, f.key)
 	t.bytes -= f.charged
 	peer.bytes -= f.charged
 	if peer.order.Len() == 0 {
-		delete(t.peers, f.key.peer)
+		delete(t.peers, f.key.peer.owner())
 	}
 }
