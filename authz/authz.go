@@ -1,4 +1,4 @@
-// Package authz is the authorization server: it decides who may have which token and makes it (RFC 6749, RFC 9200,
+// Package authz is the authorization server: it decides who may have which token and makes it (RFC 6749, RFC 9200, RFC 9202,
 // RFC 9203). Its faces authz/httpapi and authz/coapapi turn bytes into calls of Server; authz/delivery carries tokens
 // to resource servers; storage keeps what must not be forgotten.
 //
@@ -50,8 +50,9 @@ type Judgement struct {
 
 // Deliverer reaches resource servers over their provisioned channels; authz/delivery implements it.
 type Deliverer interface {
-	// Upload posts an authz-info payload (RFC 9203 §4.1) and returns the payload of the 2.xx answer. Any error means
-	// that the outcome is unknown or the device refused; the token then goes to the client.
+	// Upload posts the authz-info payload of the device's profile (RFC 9203 §4.1, RFC 9202 §3.3.1) and returns the payload
+	// of the 2.xx answer. Any error means that the outcome is unknown or the device refused; the token then goes to the
+	// client.
 	Upload(ctx context.Context, d Device, payload []byte) ([]byte, error)
 	// Tell posts news (D22) and returns the opened receipt for exactly this sequence.
 	Tell(ctx context.Context, d Device, n news.News) (news.Receipt, error)

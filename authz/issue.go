@@ -49,12 +49,18 @@ func (s *Server) checkKey(_ context.Context, r *request) error {
 	return nil
 }
 
+// noSeries is why a key that the client has already is not taken again: a token that lives an hour is not worth a key that
+// outlives it (D3), so a client asks anew.
+const noSeries = "this server does not extend a token series; ask without req_cnf"
+
 func (r *request) takeKey() error {
 	bad := func(why string) error { return &ace.Error{Code: ace.InvalidRequest, Description: "req_cnf: " + why} }
 	key := r.ReqCnf.Key
 	switch {
+	case r.ReqCnf.KeyID != nil && r.device.Profile == pop.ProfileCoAPDTLS: // RFC 9202 §4 has a code of its own for it
+		return &ace.Error{Code: ace.UnsupportedPoPKey, Description: "req_cnf: " + noSeries}
 	case r.ReqCnf.KeyID != nil:
-		return bad("this server does not extend a token series; ask without req_cnf")
+		return bad(noSeries)
 	case key == nil:
 		return bad("must hold a COSE_Key or jwk")
 	case key.Secret() == nil:
@@ -81,7 +87,7 @@ func (s *Server) checkDevice(_ context.Context, r *request) error {
 	if d.Delivery != DeliveryPush && d.Delivery != DeliveryEmbed {
 		return &ace.Error{Code: ace.InvalidRequest, Description: "this server makes no tokens for devices of delivery " + string(d.Delivery)}
 	}
-	if d.Profile != pop.ProfileCoAPOSCORE || r.Profile != nil && r.Profile.Named && r.Profile.Profile != d.Profile {
+	if d.Profile != pop.ProfileCoAPOSCORE && d.Profile != pop.ProfileCoAPDTLS || r.Profile != nil && r.Profile.Named && r.Profile.Profile != d.Profile {
 		return &ace.Error{Code: ace.IncompatibleProfiles, Description: "this device speaks " + d.Profile.String()}
 	}
 	if d.RequireCNonce && r.CNonce == nil {
@@ -114,6 +120,12 @@ func (s *Server) issue(r *request, m Minting, now time.Time) (minted, error) {
 	}
 	if r.device.Shape == provision.ShapeJWT {
 		s.nameParties(claims, r) // RFC 9068 §2.2; a CWT names neither (D7)
+	}
+	if r.device.Profile == pop.ProfileCoAPDTLS {
+		var err error
+		if r.key.material.ID, err = dtlsKeyID(&r.device, claims.ID); err != nil {
+			return minted{}, fmt.Errorf("issue for %s: %w", r.device.Audience(), err)
+		}
 	}
 	token, err := seal(s, &r.device, claims, r.key.material)
 	if err != nil {
@@ -170,13 +182,14 @@ var shapes = map[provision.Shape]sealer{
 	provision.ShapeJWT:       sealJWT,
 }
 
-// sealEncrypt0 is shape (a): everything encrypted under the device's token key, the OSCORE input material inside.
+// sealEncrypt0 is shape (a): everything encrypted under the device's token key, the OSCORE input material or the DTLS key
+// inside.
 func sealEncrypt0(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
 	key, err := provision.SymmetricKey(d.RootKey, provision.PurposeToken, d.ID, provision.FirstKeyID)
 	if err != nil {
 		return nil, err
 	}
-	c.Confirmation = pop.Confirmation{OSCORE: &m}
+	c.Confirmation = confirmationOf(d, m)
 	return cwt.Seal(c, cwt.Encrypt0{Key: key}, s.rand)
 }
 

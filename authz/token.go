@@ -269,11 +269,12 @@ func mintError(err error, grantType string, now time.Time) error {
 
 // answer delivers the token and says where it went (RFC 9200 §5.8.2, SDC of the workflow draft §3).
 func (s *Server) answer(ctx context.Context, r *request, token minted) (*ace.TokenResponse, error) {
+	cnf := confirmationOf(&r.device, token.material)
 	response := &ace.TokenResponse{
-		TokenType: ace.TokenTypePoP, ExpiresIn: token.expiresIn, RSURI: s.whereabouts(&r.device),
-		Cnf: &pop.Confirmation{OSCORE: &token.material},
+		TokenType: ace.TokenTypePoP, ExpiresIn: token.expiresIn, RSURI: s.whereabouts(&r.device), Cnf: &cnf,
 	}
-	if r.Profile != nil || r.caller.Encoding == EncodingJSON {
+	// A COSE_Key alone does not say what it is for, OSCORE input material does.
+	if r.Profile != nil || r.caller.Encoding == EncodingJSON || r.device.Profile == pop.ProfileCoAPDTLS {
 		response.Profile = r.device.Profile
 	}
 	response.Scope = scopeFor(&r.device, r.decision.Rights, r.Scope)
@@ -299,19 +300,23 @@ func (s *Server) answer(ctx context.Context, r *request, token minted) (*ace.Tok
 
 // uploadFor is the payload to upload; nil where no upload is to be tried, which the client must be able to tell from one
 // that failed (workflow draft §3.1): it did not ask, its to_rs cannot be read, the device takes none or is not there, or
-// the limits of D18 are reached.
+// the limits of D18 are reached. For coap_dtls the token is the whole payload: a client that does not know the device's
+// profile yet sends a to_rs for OSCORE, which then has no place.
 func (s *Server) uploadFor(r *request, token minted) []byte {
-	if r.TokenUpload == nil || r.ToRS == nil || s.deliver == nil || r.device.Delivery != DeliveryPush || !s.online(&r.device) {
+	if r.TokenUpload == nil || s.deliver == nil || r.device.Delivery != DeliveryPush || !s.online(&r.device) {
 		return nil
 	}
-	payload, err := ace.UploadPayload(r.ToRS, token.bytes)
+	payload, err := token.bytes, error(nil)
+	if r.device.Profile != pop.ProfileCoAPDTLS {
+		payload, err = ace.UploadPayload(r.ToRS, token.bytes)
+	}
 	if err != nil || !s.uploads.take(r.device.ID, r.decision.Grant, token.record.IssuedAt) {
 		return nil
 	}
 	return payload
 }
 
-// upload returns the device's answer. One that the client could not use is a failure: it would be left without the token.
+// upload returns the device's answer.
 func (s *Server) upload(ctx context.Context, d *Device, payload []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, UploadTime)
 	defer cancel()
@@ -319,8 +324,7 @@ func (s *Server) upload(ctx context.Context, d *Device, payload []byte) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	_, err = ace.ParseAuthzInfoAnswer(from)
-	return from, err
+	return checkUploaded(d, from)
 }
 
 func (s *Server) online(d *Device) bool { return d.Registration.ExpiresAt.After(s.now()) }

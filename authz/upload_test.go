@@ -302,7 +302,7 @@ func TestUnservedDevices(t *testing.T) {
 		want   ace.ErrorCode
 		reason string
 	}{
-		{"DTLS", func(d *authz.Device) { d.Profile = 1 }, ace.IncompatibleProfiles, "this device speaks coap_dtls"},
+		{"an unknown profile", func(d *authz.Device) { d.Profile = 3 }, ace.IncompatibleProfiles, "this device speaks unknown"},
 		{"introspection", func(d *authz.Device) { d.Delivery = authz.DeliveryIntrospect }, ace.InvalidRequest, "this server makes no tokens for devices of delivery introspect"},
 	}
 	for i, tt := range tests {

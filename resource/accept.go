@@ -42,6 +42,7 @@ type TokenOpener interface {
 // offer is an upload on its way through the checks.
 type offer struct {
 	in       ace.AuthzInfo
+	bare     bool // the token alone: for coap_dtls
 	origin   Origin
 	now      instant
 	state    *State
@@ -86,43 +87,50 @@ var acceptance = []check{
 func (s *Server) Accept(_ context.Context, in ace.AuthzInfo, origin Origin) (ace.AuthzInfoAnswer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, err := s.sweep()
+	r, err := s.accept(&offer{in: in, origin: origin})
 	if err != nil {
-		return ace.AuthzInfoAnswer{}, refuse(codes.InternalServerError, err)
-	}
-	o := &offer{in: in, origin: origin, now: now, state: &s.state, live: origin.Server}
-	answer, err := s.accept(o)
-	if err != nil {
-		s.tell(o.entry(Refused, err.Error()))
 		return ace.AuthzInfoAnswer{}, err
 	}
-	return answer, nil
+	return ace.AuthzInfoAnswer{Nonce2: r.Nonce2, ServerRecipientID: r.ServerID}, nil
 }
 
-func (s *Server) accept(o *offer) (ace.AuthzInfoAnswer, error) {
+// accept gives the record that the upload made or found.
+func (s *Server) accept(o *offer) (Record, error) {
+	now, err := s.sweep()
+	if err != nil {
+		return Record{}, refuse(codes.InternalServerError, err)
+	}
+	o.now, o.state, o.live = now, &s.state, o.origin.Server
+	r, err := s.examine(o)
+	if err != nil {
+		s.tell(o.entry(Refused, err.Error()))
+	}
+	return r, err
+}
+
+func (s *Server) examine(o *offer) (Record, error) {
 	for _, c := range acceptance {
 		if err := c.test(s, o); err != nil {
 			if refused := new(RefusedError); errors.As(err, &refused) {
-				return ace.AuthzInfoAnswer{}, refused
+				return Record{}, refused
 			}
-			return ace.AuthzInfoAnswer{}, refuse(c.code, err)
+			return Record{}, refuse(c.code, err)
 		}
 	}
-	if o.origin.Server {
-		if r := o.repeated(); r != nil {
-			return ace.AuthzInfoAnswer{Nonce2: r.Nonce2, ServerRecipientID: r.ServerID}, nil
-		}
+	if r := o.repeated(); r != nil {
+		return *r, nil
 	}
 	record, err := s.record(o)
 	if err != nil {
-		return ace.AuthzInfoAnswer{}, refuse(codes.InternalServerError, err)
+		return Record{}, refuse(codes.InternalServerError, err)
 	}
-	return s.keep(o, record)
+	return record, s.keep(o, record)
 }
 
 // checkForm refuses what would make a context with weak or equal inputs.
 func (s *Server) checkForm(o *offer) error {
 	switch n := len(o.in.Nonce1); {
+	case o.bare:
 	case o.in.Update():
 		return fmt.Errorf("%w: rights updates are not supported", ErrMalformed)
 	case n < nonceSize || n > maxNonce1:
@@ -250,6 +258,9 @@ func (s *Server) checkLeft(o *offer) error {
 }
 
 func (s *Server) checkKey(o *offer) error {
+	if o.bare {
+		return s.checkPSK(o)
+	}
 	if err := s.checkProfile(o.claims); err != nil {
 		return err
 	}
@@ -267,7 +278,7 @@ func (s *Server) checkKey(o *offer) error {
 // checkProfile: the claim may be left out only where the confirmation itself says OSCORE (D7).
 func (s *Server) checkProfile(c *pop.Claims) error {
 	implied := c.Profile == 0 && c.Confirmation.OSCORE != nil
-	if c.Profile != pop.ProfileCoAPOSCORE && !implied {
+	if s.DTLS() || c.Profile != pop.ProfileCoAPOSCORE && !implied {
 		return fmt.Errorf("%w: profile %d", ErrBadConfirmation, c.Profile)
 	}
 	return nil
@@ -317,11 +328,14 @@ func (r *Record) sameToken(hashes [][]byte) bool {
 	return len(hashes) > 0 && len(r.Hashes) > 0 && bytes.Equal(r.Hashes[0], hashes[0])
 }
 
-// repeated finds the unused context that this very upload made before (D18).
+// repeated finds what this very upload made before: the unused context of the server's (D18), or the key.
 func (o *offer) repeated() *Record {
 	for i := range o.state.Sessions {
 		r := &o.state.Sessions[i]
-		if !r.Used && r.sameToken(o.hashes) && bytes.Equal(r.Nonce1, o.in.Nonce1) && bytes.Equal(r.ClientID, o.in.ClientRecipientID) {
+		if o.bare && r.sameToken(o.hashes) {
+			return r
+		}
+		if o.origin.Server && !r.Used && r.sameToken(o.hashes) && bytes.Equal(r.Nonce1, o.in.Nonce1) && bytes.Equal(r.ClientID, o.in.ClientRecipientID) {
 			return r
 		}
 	}

@@ -237,7 +237,7 @@ func (s *State) dropUsedUp() (numbers []uint64) {
 // saveUsedUp stores next and lets the dropped sessions linger in memory.
 func (s *Server) saveUsedUp(next State, now instant, dropped []uint64) error {
 	var lingering []*Session
-	for _, session := range s.live {
+	for session := range s.sessions() {
 		if slices.Contains(dropped, session.number) && !session.used {
 			session.used, session.usedAt = true, now
 			lingering = append(lingering, session)

@@ -56,6 +56,10 @@ const (
 	maxPeerID = 7
 	// maxNonce1 is the longest N1 accepted; longer ones only cost storage.
 	maxNonce1 = 32
+	// maxKeyID is the longest kid of a DTLS key: our server's have 16 bytes, and it travels in each handshake.
+	maxKeyID = 32
+	// minPSK is the shortest DTLS key: what AES-128 has (D9).
+	minPSK = 16
 	// idSize is the length of our recipient ids. Two bytes, drawn at random, so that a phone that comes back with a
 	// context we dropped meets no context instead of somebody else's.
 	idSize = 2

@@ -7,7 +7,7 @@ func (s *Server) Newest() (*Session, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var newest *Session
-	for _, session := range s.live {
+	for session := range s.sessions() {
 		if newest == nil || session.number > newest.number {
 			newest = session
 		}

@@ -1,4 +1,4 @@
-// Package resource is an ACE resource server (RFC 9200, RFC 9203) for a door lock or a medical device: it accepts tokens,
+// Package resource is an ACE resource server (RFC 9200, RFC 9202, RFC 9203) for a door lock or a medical device: it accepts tokens,
 // decides about requests made with them, and remembers what it must across power cuts.
 //
 // It works without a network and, for tokens with exi, without a clock (RFC 9200 §5.10.3). It opens no socket: the faces
@@ -104,8 +104,10 @@ type Server struct {
 	state     State // as stored, but for log entries that can wait
 	savedAt   instant
 	unsaved   bool
-	live      map[string]*Session // by kid
-	acting    map[uint64]bool     // changes decided and not finished, by entry; true: begun
+	live      map[string]*Session // of coap_oscore, by our recipient id
+	keyed     map[string]*Session // of coap_dtls, by the kid of its key
+	ended     func(*Session)
+	acting    map[uint64]bool // changes decided and not finished, by entry; true: begun
 	nonces    nonces
 	wantNonce bool
 }
@@ -124,7 +126,8 @@ func New(c Config, o Options) (*Server, error) {
 	}
 	s := &Server{
 		device: c.Device, store: c.Store, clock: c.Clock, opener: c.Opener, rand: c.Rand, options: o,
-		live: make(map[string]*Session), acting: make(map[uint64]bool),
+		live: make(map[string]*Session), keyed: make(map[string]*Session), acting: make(map[uint64]bool),
+		ended: func(*Session) {},
 	}
 	if s.rand == nil {
 		s.rand = rand.Reader

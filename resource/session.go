@@ -9,23 +9,23 @@ import (
 
 	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
-	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/oscore"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
-// Session is a live association with one client: an accepted token and the security context made from it. It is a name
-// for what Server knows; its context must be used by whoever unprotects requests.
+// Session is a live association with one client: an accepted token and the security context made from it, or the key of its
+// DTLS handshakes. It is a name for what Server knows; its context must be used by whoever unprotects requests.
 type Session struct {
 	number  uint64
 	kid     string
-	context *oscore.Context
-	opened  instant // its N2 was sent; zero: not in this run of the program
-	used    bool    // every action is used up, the key is dropped
+	context *oscore.Context // nil: coap_dtls
+	psk     []byte          // nil: coap_oscore
+	opened  instant         // its N2 was sent; zero: not in this run of the program
+	used    bool            // every action is used up, the key is dropped
 	usedAt  instant
 }
 
-// Context is the session's OSCORE context.
+// Context is the session's OSCORE context, nil in the profile coap_dtls.
 func (s *Session) Context() *oscore.Context { return s.context }
 
 // Session finds the live session whose client sends with this kid. An expired one is not found: its context must not be
@@ -41,6 +41,9 @@ func (s *Server) Session(kid []byte) (*Session, bool) {
 
 // newSession derives the context of a record (RFC 9203 §4.3).
 func (s *Server) newSession(r Record, o oscore.Options) (*Session, error) {
+	if r.Profile == pop.ProfileCoAPDTLS {
+		return s.newKeyed(r), nil
+	}
 	o.Sequence = &reservation{server: s, number: r.Number}
 	context, err := oscore.New(oscore.Params{
 		MasterSecret: r.Material.Secret,
@@ -63,7 +66,7 @@ func (s *Server) restore() error {
 		if err != nil {
 			return fmt.Errorf("session %d: %w", r.Number, err)
 		}
-		s.live[session.kid] = session
+		s.show(session)
 	}
 	return nil
 }
@@ -109,14 +112,14 @@ func (s *Server) hold(next State, now instant) {
 
 // prune forgets the contexts of sessions that are gone. One whose key was used up answers "used" a while longer (D14).
 func (s *Server) prune(now instant) {
-	for kid, session := range s.live {
+	for session := range s.sessions() {
 		if _, ok := s.state.session(session.number); ok {
 			continue
 		}
 		if age, ok := now.elapsed(session.usedAt.boot, session.usedAt.uptime); session.used && ok && age < Linger {
 			continue
 		}
-		delete(s.live, kid)
+		s.hide(session)
 	}
 }
 
@@ -138,6 +141,15 @@ func (s *Session) fresh(echo bool, now instant) bool {
 }
 
 func (s *Server) record(o *offer) (Record, error) {
+	r := Record{
+		Key: o.key, Hashes: o.hashes, Sequence: o.sequence, Grant: o.grant, Rights: o.claims.Scope,
+		Expires: o.claims.Expires, NotBefore: o.claims.NotBefore, ExpiresIn: o.claims.ExpiresIn,
+		Material: Material{o.material.MasterSecret, o.material.Salt, o.material.Algorithm}, Server: o.origin.Server,
+	}
+	if o.bare {
+		r.Profile, r.KeyID = pop.ProfileCoAPDTLS, o.material.ID
+		return r, nil
+	}
 	nonce2 := make([]byte, nonceSize)
 	if _, err := io.ReadFull(s.rand, nonce2); err != nil {
 		return Record{}, fmt.Errorf("nonce2: %w", err)
@@ -146,13 +158,8 @@ func (s *Server) record(o *offer) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	return Record{
-		Key: o.key, Hashes: o.hashes, Sequence: o.sequence, Grant: o.grant, Rights: o.claims.Scope,
-		Expires: o.claims.Expires, NotBefore: o.claims.NotBefore, ExpiresIn: o.claims.ExpiresIn,
-		Material: Material{o.material.MasterSecret, o.material.Salt, o.material.Algorithm},
-		Nonce1:   o.in.Nonce1, Nonce2: nonce2, ClientID: o.in.ClientRecipientID, ServerID: id,
-		Server: o.origin.Server,
-	}, nil
+	r.Nonce1, r.Nonce2, r.ClientID, r.ServerID = o.in.Nonce1, nonce2, o.in.ClientRecipientID, id
+	return r, nil
 }
 
 // freeID draws a recipient id that no context of ours uses, the channel's included, and that is not the client's own
@@ -174,19 +181,21 @@ func (s *Server) freeID(clientID []byte) ([]byte, error) {
 // keep makes the context, stores everything in one step and only then lets the context be found. A token that anyone has
 // seen can be shown again and again, so a context for one that is known already, which nobody has used yet, is not worth
 // wearing out the flash: the first request under it stores it.
-func (s *Server) keep(o *offer, r Record) (ace.AuthzInfoAnswer, error) {
+func (s *Server) keep(o *offer, r Record) error {
 	next := o.state.clone()
-	next.NextSession++
-	r.Number = next.NextSession
-	if err := makeRoom(&next, o, &r); err != nil {
-		return ace.AuthzInfoAnswer{}, refuse(codes.ServiceUnavailable, err)
+	if !next.renew(&r) {
+		next.NextSession++
+		r.Number = next.NextSession
+		if err := makeRoom(&next, o, &r); err != nil {
+			return refuse(codes.ServiceUnavailable, err)
+		}
 	}
 	if !next.count(o) {
-		return ace.AuthzInfoAnswer{}, refuse(codes.ServiceUnavailable, fmt.Errorf("%w: running tokens", ErrNoRoom))
+		return refuse(codes.ServiceUnavailable, fmt.Errorf("%w: running tokens", ErrNoRoom))
 	}
 	session, err := s.newSession(r, oscore.Options{})
 	if err != nil {
-		return ace.AuthzInfoAnswer{}, refuse(codes.BadRequest, fmt.Errorf("%w: %w", ErrBadConfirmation, err))
+		return refuse(codes.BadRequest, fmt.Errorf("%w: %w", ErrBadConfirmation, err))
 	}
 	next.raiseEpoch(o.grant.Epoch)
 	next.Sessions = append(next.Sessions, r)
@@ -198,15 +207,17 @@ func (s *Server) keep(o *offer, r Record) (ace.AuthzInfoAnswer, error) {
 	if !o.origin.Server && o.known() {
 		s.hold(next, now)
 	} else if err := s.save(next, now); err != nil {
-		return ace.AuthzInfoAnswer{}, refuse(codes.InternalServerError, err)
+		return refuse(codes.InternalServerError, err)
 	}
 	if o.live {
 		s.wantNonce = false
 	}
-	session.opened = now
-	s.live[string(r.ServerID)] = session
+	if session.context != nil { // an upload says nothing about when a handshake will be
+		session.opened = now
+	}
+	s.show(session)
 	s.tell(entry)
-	return ace.AuthzInfoAnswer{Nonce2: r.Nonce2, ServerRecipientID: r.ServerID}, nil
+	return nil
 }
 
 // makeRoom applies the rules of D18 about slots. A context that was used, or that came from the authorization server, is

@@ -70,7 +70,7 @@ type Revoked struct {
 	Over     time.Time // when it can be forgotten; zero: not known
 }
 
-// Record is one accepted token with the security context made from it.
+// Record is one accepted token with the security context made from it, or for coap_dtls the key of its handshakes.
 type Record struct {
 	Number    uint64 // never reused within a store
 	Key       []byte // fingerprint of the possession key
@@ -82,6 +82,8 @@ type Record struct {
 	NotBefore time.Time
 	ExpiresIn time.Duration
 
+	Profile  pop.Profile `json:",omitempty"` // 0: coap_oscore
+	KeyID    []byte      `json:",omitempty"` // kid of a coap_dtls key, unique here; such a record has no nonces and ids
 	Material Material
 	Nonce1   []byte
 	Nonce2   []byte

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/pop/news"
@@ -27,7 +28,11 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("the device answered 
 // Upload implements authz.Deliverer. It ends within 5 s (D18). Errors: ErrOffline, before anything was sent;
 // *RefusedError; those of coapsec.Channel.Exchange, after which the device may have the token.
 func (e *Engine) Upload(ctx context.Context, d authz.Device, payload []byte) ([]byte, error) {
-	return e.post(ctx, &d, "/authz-info", ace.FormatACE, payload)
+	format := ace.FormatACE
+	if d.Profile == pop.ProfileCoAPDTLS {
+		format = ace.FormatCWT // the token alone (RFC 9202 §3.3.1)
+	}
+	return e.post(ctx, &d, "/authz-info", format, payload)
 }
 
 // Tell implements authz.Deliverer. It ends within 5 s. Errors are those of Upload, and those of news.OpenReceipt.

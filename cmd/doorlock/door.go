@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/latchkey-ace/latchkey/cmd/internal/event"
+	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/latchkey-ace/latchkey/resource"
@@ -147,11 +148,33 @@ func shown(events *event.Printer, channel *coapsec.Channel, next coapsec.Handler
 	})
 }
 
-// localURIs are where phones nearby reach the lock: the address it listens on, or, if that is any address, each of this
-// machine's.
-func localURIs(at netip.AddrPort) []string {
-	if !at.Addr().IsUnspecified() {
-		return []string{"coap://" + at.String()}
+// Schemes of a lock's addresses (RFC 7252 §6).
+const (
+	schemeCoAP  = "coap://"
+	schemeCoAPS = "coaps://"
+)
+
+// phoneDoor is a socket that phones may talk to, and how.
+type phoneDoor struct {
+	scheme string
+	under  string // what protects the transport, for people; "": nothing
+	at     netip.AddrPort
+}
+
+// localURIs are where phones nearby reach the lock, the way they are to try first before the others. Each gets an equal part
+// of what a registration holds.
+func localURIs(doors []phoneDoor) (all []string) {
+	for _, d := range doors {
+		uris := d.uris()
+		all = append(all, uris[:min(len(uris), ace.MaxURIs/len(doors))]...)
+	}
+	return all
+}
+
+// uris are the address of the socket, or, if that is any address, each of this machine's.
+func (d phoneDoor) uris() []string {
+	if !d.at.Addr().IsUnspecified() {
+		return []string{d.scheme + d.at.String()}
 	}
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
@@ -160,8 +183,8 @@ func localURIs(at netip.AddrPort) []string {
 	var uris []string
 	for _, a := range addresses {
 		prefix, err := netip.ParsePrefix(a.String())
-		if err == nil && !prefix.Addr().IsLoopback() && !prefix.Addr().IsLinkLocalUnicast() && len(uris) < provision.MaxURIs {
-			uris = append(uris, "coap://"+netip.AddrPortFrom(prefix.Addr(), at.Port()).String())
+		if err == nil && !prefix.Addr().IsLoopback() && !prefix.Addr().IsLinkLocalUnicast() {
+			uris = append(uris, d.scheme+netip.AddrPortFrom(prefix.Addr(), d.at.Port()).String())
 		}
 	}
 	return uris

@@ -4,10 +4,13 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/cmd/internal/event"
+	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -32,12 +35,34 @@ func TestLockStartsWithoutNameService(t *testing.T) {
 		options: options{lifetime: time.Minute}, events: event.New(io.Discard, event.Options{}),
 		device: &provision.Device{ASURIs: []string{"coap://no..name"}}, // no name service has an answer to this
 	}
-	r, err := l.registrar(nil, endpoint(t, nil))
+	r, err := l.registrar(nil, endpoint(t, nil), nil)
 	if err != nil || len(r.Peers) != 1 {
 		t.Fatalf("got %v, %v", r, err)
 	}
 	if _, err := r.Peers[0].Exchange(t.Context(), message.Message{Code: codes.GET}); err == nil {
 		t.Error("the server was reached under no name")
+	}
+}
+
+// TestURIs: DTLS first where it is spoken, and both fit a registration on a machine with many addresses.
+func TestURIs(t *testing.T) {
+	at := netip.MustParseAddrPort
+	plain, secured := phoneDoor{scheme: schemeCoAP, at: at("192.0.2.1:5683")}, phoneDoor{scheme: schemeCoAPS, at: at("192.0.2.1:5684")}
+	for _, tt := range []struct {
+		doors []phoneDoor
+		want  []string
+	}{
+		{nil, nil},
+		{[]phoneDoor{plain}, []string{"coap://192.0.2.1:5683"}},
+		{[]phoneDoor{secured, plain}, []string{"coaps://192.0.2.1:5684", "coap://192.0.2.1:5683"}},
+	} {
+		if got := localURIs(tt.doors); !slices.Equal(got, tt.want) {
+			t.Errorf("got %v, want %v", got, tt.want)
+		}
+	}
+	plain.at, secured.at = at("0.0.0.0:5683"), at("[::]:5684")
+	if got := localURIs([]phoneDoor{secured, plain}); len(got) > ace.MaxURIs {
+		t.Errorf("%d URIs, at most %d", len(got), ace.MaxURIs)
 	}
 }
 

@@ -25,25 +25,30 @@ import (
 func main() { command.Main(root(), nil) }
 
 type options struct {
-	provision string
-	listen    string
-	state     string
-	lifetime  time.Duration
-	json      bool
-	verbose   bool
+	provision  string
+	listen     string
+	listenDTLS string
+	state      string
+	lifetime   time.Duration
+	json       bool
+	verbose    bool
 }
 
 func root() *cobra.Command {
 	var o options
 	c := &cobra.Command{
-		Use:     "doorlock",
-		Short:   "A door lock on CoAP and OSCORE",
-		Example: "  doorlock --provision front-door.lkp --listen 0.0.0.0:5683 --state ./front-door-state",
-		Args:    command.None,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o) },
+		Use:   "doorlock",
+		Short: "A door lock on CoAP with OSCORE or DTLS",
+		Long: "Runs the reference door lock. Phones reach it under OSCORE, or under DTLS on an address of its own if it was added\n" +
+			"with --profile coap_dtls. Its server calls it on the first address in either case.",
+		Example: "  doorlock --provision front-door.lkp --listen 0.0.0.0:5683 --state ./front-door-state\n" +
+			"  doorlock --provision back-door.lkp --listen 0.0.0.0:5683 --listen-dtls 0.0.0.0:5684 --state ./back-door-state",
+		Args: command.None,
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o) },
 	}
 	c.Flags().StringVar(&o.provision, "provision", "", "the provisioning file that latchkey device add wrote")
 	c.Flags().StringVar(&o.listen, "listen", "127.0.0.1:0", "UDP address to listen on")
+	c.Flags().StringVar(&o.listenDTLS, "listen-dtls", "", "UDP address for DTLS (default: the port after that of --listen)")
 	c.Flags().StringVar(&o.state, "state", "doorlock-state", "folder for what must survive a restart")
 	c.Flags().DurationVar(&o.lifetime, "lifetime", time.Minute, "how long a registration is to hold; it is renewed at a third of it")
 	c.Flags().BoolVar(&o.json, "json", false, "print events as JSON, one a line")
@@ -69,6 +74,9 @@ func run(ctx context.Context, o options) error {
 	}
 	var err error
 	if l.device, err = load(o.provision); err != nil {
+		return err
+	}
+	if l.listenDTLS, err = o.placeDTLS(l.device); err != nil {
 		return err
 	}
 	store, err := device.Open(o.state)
@@ -126,7 +134,7 @@ func (l *lock) serve(ctx context.Context) error {
 		return err
 	}
 	channel := coapsec.NewChannel(params, coapsec.ChannelOptions{Device: true})
-	api := coapapi.New(l.server, coapapi.Options{Channel: channel, ChannelID: params.RecipientID})
+	api := coapapi.New(l.server, coapapi.Options{Channel: channel, ChannelID: params.RecipientID, Refused: l.events.Refused})
 	protected := api.Protected()
 	if l.verbose {
 		protected = shown(l.events, channel, protected)
@@ -136,14 +144,23 @@ func (l *lock) serve(ctx context.Context) error {
 		coapsec.Blockwise(protected, coapsec.BlockwiseOptions{}),
 		coapsec.SecurityOptions{Now: l.clock.Now, Refused: l.events.Refused})
 	endpoint := coapsec.NewEndpoint(conn, security, coapsec.EndpointOptions{})
-	l.events.Print(event.Event{Event: "listening", Address: conn.LocalAddr().String()})
-
-	registrar, err := l.registrar(channel, endpoint)
+	secured, err := l.openDTLS(api, security)
+	if err != nil {
+		return err
+	}
+	open := doors(endpoint, secured)
+	for _, d := range open {
+		l.events.Print(event.Event{Event: "listening", Address: d.at.String(), State: d.under})
+	}
+	registrar, err := l.registrar(channel, endpoint, open)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return endpoint.Serve(ctx) })
+	if secured != nil {
+		group.Go(func() error { return secured.Serve(ctx) })
+	}
 	group.Go(func() error { registrar.Run(ctx); return nil })
 	group.Go(func() error { l.server.Run(ctx, l.events.Fault); return nil })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -153,10 +170,10 @@ func (l *lock) serve(ctx context.Context) error {
 }
 
 // registrar calls the server from the lock's own socket, so that pushes come back the same way.
-func (l *lock) registrar(channel *coapsec.Channel, endpoint *coapsec.Endpoint) (*coapapi.Registrar, error) {
+func (l *lock) registrar(channel *coapsec.Channel, endpoint *coapsec.Endpoint, doors []phoneDoor) (*coapapi.Registrar, error) {
 	r := &coapapi.Registrar{
 		Server: l.server, Channel: channel, Lifetime: l.lifetime, OnError: l.events.Fault,
-		URIs:         func() []string { return localURIs(endpoint.LocalAddr()) },
+		URIs:         func() []string { return localURIs(doors) },
 		OnRegistered: func(ace.RegisterAnswer) { l.events.Print(event.Event{Event: "registered"}) },
 	}
 	for _, uri := range l.device.ASURIs {

@@ -32,8 +32,11 @@ func (t *tool) deviceCommand() *cobra.Command {
 		Use:   "add NAME",
 		Short: "Add a device and write its provisioning file",
 		Long: "Adds a device, makes its keys and writes them to a provisioning file (0600) that belongs on the device and\n" +
-			"nowhere else. The keys are shown only in that file.",
+			"nowhere else. The keys are shown only in that file.\n\n" +
+			"A device of the profile coap_oscore protects each message (RFC 9203); one of coap_dtls is spoken to over DTLS with\n" +
+			"the key of the token (RFC 9202). Only --token encrypt0 hides such a key. The server's own channel is the same for both.",
 		Example: "  latchkey device add front-door --owner alice --kind lock --action 'view=/door:GET' --action 'unlock=/door/unlock:POST' --action 'disarm=/alarm/disarm:POST' --out front-door.lkp\n" +
+			"  latchkey device add back-door --owner alice --kind lock --profile coap_dtls --action 'unlock=/door/unlock:POST' --out back-door.lkp\n" +
 			"  latchkey device add monitor --owner carol --kind medical --token sign1-ecdh --exi 8h --action 'view=/measurements:GET' --action 'configure=/settings:PUT' --out monitor.lkp",
 		Args: command.One,
 		RunE: func(cmd *cobra.Command, args []string) error { return t.addDevice(cmd, args[0], f) },
@@ -42,9 +45,9 @@ func (t *tool) deviceCommand() *cobra.Command {
 	fl.StringVar(&f.owner, "owner", "", "the person whose device it is")
 	fl.StringVar(&f.kind, "kind", "generic", "lock, medical or generic")
 	fl.StringVar(&f.delivery, "delivery", "", "push (over its channel) or embed (inside the token); default push for a lock, else embed")
-	fl.StringVar(&f.profile, "profile", "coap_oscore", "coap_oscore")
+	fl.StringVar(&f.profile, "profile", pop.ProfileCoAPOSCORE.String(), "how phones talk to it: coap_oscore or coap_dtls")
 	fl.StringVar(&f.clock, "clock", "", "synced, relative or none; default synced for a lock, else none")
-	fl.StringVar(&f.token, "token", "", "encrypt0, sign1, sign1-ecdh or jwt; default encrypt0 for a lock, else sign1")
+	fl.StringVar(&f.token, "token", "", "encrypt0, sign1, sign1-ecdh or jwt; default encrypt0 for a lock and for coap_dtls, else sign1")
 	fl.DurationVar(&f.exi, "exi", 0, "how long a device without a clock honours a token it has accepted (default 8h)")
 	fl.BoolVar(&f.requireCNonce, "require-cnonce", false, "tokens must carry a nonce fetched from the device")
 	fl.StringArrayVar(&f.actions, "action", nil, "NAME=/path:METHOD[,METHOD…]; once for each action")
@@ -65,14 +68,20 @@ func (f *deviceFlags) fill() {
 	}
 	pick(&f.delivery, string(authz.DeliveryPush), string(authz.DeliveryEmbed))
 	pick(&f.clock, "synced", "none")
+	if f.token == "" && f.profile == pop.ProfileCoAPDTLS.String() {
+		f.token = provision.ShapeEncrypt0.String()
+	}
 	pick(&f.token, "encrypt0", "sign1")
 }
 
 // device turns the flags into a record without keys.
 func (f deviceFlags) device(name string) (d authz.Device, err error) {
 	f.fill()
-	d = authz.Device{Name: name, Owner: f.owner, Delivery: authz.Delivery(f.delivery), Profile: pop.ProfileCoAPOSCORE, ExpiresIn: f.exi, RequireCNonce: f.requireCNonce, CreatedAt: time.Now()}
+	d = authz.Device{Name: name, Owner: f.owner, Delivery: authz.Delivery(f.delivery), ExpiresIn: f.exi, RequireCNonce: f.requireCNonce, CreatedAt: time.Now()}
 	if err := checkName("device", name); err != nil {
+		return d, err
+	}
+	if d.Profile, err = parseProfile(f.profile); err != nil {
 		return d, err
 	}
 	if d.Kind, err = provision.ParseKind(f.kind); err != nil {
@@ -90,12 +99,21 @@ func (f deviceFlags) device(name string) (d authz.Device, err error) {
 	return d, f.check(d)
 }
 
+func parseProfile(name string) (pop.Profile, error) {
+	for _, p := range []pop.Profile{pop.ProfileCoAPDTLS, pop.ProfileCoAPOSCORE} {
+		if p.String() == name {
+			return p, nil
+		}
+	}
+	return 0, fmt.Errorf("--profile %q is not available; there are coap_oscore and coap_dtls", name)
+}
+
 func (f deviceFlags) check(d authz.Device) error {
 	switch {
 	case f.out == "":
 		return errors.New("say where to write the provisioning file: --out FILE")
-	case f.profile != pop.ProfileCoAPOSCORE.String():
-		return fmt.Errorf("profile %q is not available; there is coap_oscore", f.profile)
+	case d.Profile == pop.ProfileCoAPDTLS && d.Shape != provision.ShapeEncrypt0:
+		return fmt.Errorf("--profile coap_dtls: tokens of shape %s hold no DTLS key; use --token encrypt0, or --profile coap_oscore", d.Shape)
 	case d.Delivery != authz.DeliveryPush && d.Delivery != authz.DeliveryEmbed:
 		return fmt.Errorf("delivery %q is not available; there are push and embed", f.delivery)
 	case f.exi < 0 || f.exi > authz.MaxEXI || f.exi%time.Second != 0:
@@ -183,7 +201,7 @@ func (h *house) provision(d *authz.Device) ([]byte, error) {
 	p := provision.Device{
 		Version: provision.Version,
 		ASURIs:  []string{h.config.coapURI()}, Issuer: h.config.Issuer, Kind: d.Kind, Clock: d.Clock, Token: d.Shape,
-		Actions: d.Actions, RecipientID: provision.ServerSenderID, RequireCNonce: d.RequireCNonce,
+		Actions: d.Actions, RecipientID: provision.ServerSenderID, RequireCNonce: d.RequireCNonce, Profile: d.Profile,
 	}
 	for id, key := range h.server.PublicKeys() {
 		public, err := cose.PublicKey(key, cose.KeyID(id))
@@ -215,6 +233,7 @@ type deviceLine struct {
 	Audience string    `json:"audience"`
 	Owner    string    `json:"owner"`
 	Kind     string    `json:"kind"`
+	Profile  string    `json:"profile"`
 	Actions  []string  `json:"actions"`
 	SeenAt   time.Time `json:"seen_at,omitzero"`
 }
@@ -232,12 +251,12 @@ func (t *tool) listDevices(cmd *cobra.Command) error {
 	lines := []deviceLine{}
 	words := []string{}
 	for _, d := range devices {
-		line := deviceLine{Name: d.Name, Audience: d.Audience(), Owner: d.Owner, Kind: d.Kind.String(), SeenAt: d.Registration.SeenAt}
+		line := deviceLine{Name: d.Name, Audience: d.Audience(), Owner: d.Owner, Kind: d.Kind.String(), Profile: d.Profile.String(), SeenAt: d.Registration.SeenAt}
 		for _, a := range d.Actions {
 			line.Actions = append(line.Actions, a.Name)
 		}
 		lines = append(lines, line)
-		words = append(words, fmt.Sprintf("%s  %s  of %s, %s, can %s, last seen %s", d.Name, d.Audience(), d.Owner, d.Kind, strings.Join(line.Actions, " "), when(d.Registration.SeenAt, "never")))
+		words = append(words, fmt.Sprintf("%s  %s  of %s, %s, %s, can %s, last seen %s", d.Name, d.Audience(), d.Owner, d.Kind, d.Profile, strings.Join(line.Actions, " "), when(d.Registration.SeenAt, "never")))
 	}
 	return t.say(cmd.OutOrStdout(), lines, "%s", orNone(words, "no devices"))
 }

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/client"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
+	"github.com/latchkey-ace/latchkey/pop/coapsec/dtls"
 	"github.com/latchkey-ace/latchkey/pop/gatt"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -46,7 +48,7 @@ func (p *phone) requestCommands() []*cobra.Command {
 			Args: command.One,
 			RunE: func(cmd *cobra.Command, args []string) error { return p.request(cmd, m.code, args[0], data) },
 		}
-		c.Flags().StringVar(&p.to, "to", "", "the device: coap://ADDRESS:PORT or gatt:PATH (default: what the server said)")
+		c.Flags().StringVar(&p.to, "to", "", "the device: coap://ADDRESS:PORT, coaps://ADDRESS:PORT or gatt:PATH (default: what the server said)")
 		if m.code != codes.GET {
 			c.Flags().StringVar(&data, "data", "", "text to send")
 		}
@@ -64,14 +66,11 @@ func (p *phone) request(cmd *cobra.Command, code codes.Code, path, data string) 
 	if !strings.HasPrefix(path, "/") {
 		return fmt.Errorf("path %q: it begins with /, like /door", path)
 	}
-	s, saved, err := p.restore()
-	if err == nil && !s.Ready() {
-		err = errors.New("no device has accepted this token yet: run phone deliver")
-	}
+	s, _, err := p.restore()
 	if err != nil {
 		return err
 	}
-	x, err := p.reach(ctx, cmd, saved.URIs)
+	x, err := p.enter(ctx, cmd, s)
 	if err != nil {
 		return err
 	}
@@ -82,8 +81,8 @@ func (p *phone) request(cmd *cobra.Command, code codes.Code, path, data string) 
 	}
 	inner := coapsec.NewRequest(code, path, format, []byte(data))
 	p.trace(cmd).inner("phone → device, protected:", inner)
-	response, err := s.Do(ctx, x, inner)
-	if errors.Is(err, context.DeadlineExceeded) && code != codes.GET {
+	response, err := s.Do(ctx, x.Exchanger, inner)
+	if unknown(err) && code != codes.GET {
 		_ = p.say(cmd.OutOrStdout(), answer{Unknown: true, Text: "no answer"}, "no answer: it may or may not have happened – go and look")
 		return err
 	}
@@ -98,6 +97,22 @@ func (p *phone) request(cmd *cobra.Command, code codes.Code, path, data string) 
 	return p.say(cmd.OutOrStdout(), answer{Code: response.Code.String(), Text: string(response.Payload)}, "%v %s", response.Code, response.Payload)
 }
 
+// unknown reports whether a request may or may not have been acted upon.
+func unknown(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, coapsec.ErrNoAnswer) || errors.Is(err, dtls.ErrLost)
+}
+
+// enter opens the way on which a session's requests go.
+func (p *phone) enter(ctx context.Context, cmd *cobra.Command, s *client.Session) (way, error) {
+	if s.Profile() == pop.ProfileCoAPDTLS {
+		return p.associate(ctx, cmd, s)
+	}
+	if !s.Ready() {
+		return way{}, errors.New("no device has accepted this token yet: run phone deliver")
+	}
+	return p.reach(ctx, cmd, s.Saved().URIs)
+}
+
 // way is the way to a device.
 type way struct {
 	coapsec.Exchanger
@@ -105,7 +120,7 @@ type way struct {
 	Close func() error
 }
 
-// reach opens the way to the device: --to, or the first address that the server named and a phone can dial.
+// reach opens the unprotected way to the device: --to, or the first address that the server named and a phone can dial.
 func (p *phone) reach(ctx context.Context, cmd *cobra.Command, uris []string) (way, error) {
 	to := p.to
 	for _, uri := range uris {
@@ -128,7 +143,7 @@ func (p *phone) reach(ctx context.Context, cmd *cobra.Command, uris []string) (w
 	if err != nil {
 		return way{}, err
 	}
-	endpoint := coapsec.NewEndpoint(conn, nil, coapsec.EndpointOptions{Tap: p.trace(cmd).datagrams()})
+	endpoint := coapsec.NewEndpoint(conn, nil, coapsec.EndpointOptions{Tap: p.trace(cmd).messages("on the air")})
 	go func() { _ = endpoint.Serve(context.WithoutCancel(ctx)) }() // ends with Close
 	return way{Exchanger: endpoint.To(address), block: udpBlock, Close: endpoint.Close}, nil
 }

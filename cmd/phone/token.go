@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/client"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/spf13/cobra"
@@ -114,6 +115,9 @@ func describeWant(w client.Want) string {
 }
 
 func describeSaved(s client.Saved) string {
+	if s.Uploaded && s.Profile == pop.ProfileCoAPDTLS {
+		return "delivered; here is the key and its id: " + s.Scope
+	}
 	if s.Uploaded {
 		return "delivered; here are the device's nonce and id: " + s.Scope
 	}
@@ -180,25 +184,45 @@ func (p *phone) deliverCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), tokenTime)
 			defer cancel()
-			s, saved, err := p.restore()
+			s, _, err := p.restore()
 			if err != nil {
 				return err
 			}
-			x, err := p.reach(ctx, cmd, saved.URIs)
-			if err != nil {
-				return err
+			give := p.post
+			if s.Profile() == pop.ProfileCoAPDTLS {
+				give = p.show
 			}
-			defer x.Close()
-			p.trace(cmd).words("phone → device  the token and a nonce")
-			if err := s.Deliver(ctx, coapsec.UploadBlocks(x, x.block)); err != nil {
+			if err := give(ctx, cmd, s); err != nil {
 				return fmt.Errorf("deliver: %w", err)
 			}
-			p.trace(cmd).words("device → phone  accepted; its nonce and id")
 			return p.say(cmd.OutOrStdout(), map[string]bool{"accepted": true}, "the device accepted the token")
 		},
 	}
-	c.Flags().StringVar(&p.to, "to", "", "the device: coap://ADDRESS:PORT or gatt:PATH (default: what the server said)")
+	c.Flags().StringVar(&p.to, "to", "", "the device: coap://ADDRESS:PORT, coaps://ADDRESS:PORT or gatt:PATH (default: what the server said)")
 	return c
+}
+
+// post uploads the token to a device that is reached without protection.
+func (p *phone) post(ctx context.Context, cmd *cobra.Command, s *client.Session) error {
+	x, err := p.reach(ctx, cmd, s.Saved().URIs)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	dtls := s.Profile() == pop.ProfileCoAPDTLS
+	p.trace(cmd).words("phone → device  the token%s", unless(dtls, " and a nonce"))
+	if err := s.Deliver(ctx, coapsec.UploadBlocks(x, x.block)); err != nil {
+		return err
+	}
+	p.trace(cmd).words("device → phone  accepted%s", unless(dtls, "; its nonce and id"))
+	return nil
+}
+
+func unless(not bool, words string) string {
+	if not {
+		return ""
+	}
+	return words
 }
 
 func (p *phone) restore() (*client.Session, client.Saved, error) {

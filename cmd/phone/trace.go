@@ -107,13 +107,13 @@ func (t trace) inner(who string, m message.Message) {
 	t.words("%s  %s", who, coapsec.Describe(m))
 }
 
-// datagrams shows what the air sees.
-func (t trace) datagrams() func(string, netip.AddrPort, []byte) {
+// messages shows CoAP messages as they cross a place: the air, or the inside of an association.
+func (t trace) messages(place string) func(string, netip.AddrPort, []byte) {
 	if t.level < 2 {
 		return nil
 	}
 	return func(direction string, _ netip.AddrPort, datagram []byte) {
-		t.decoded("on the air, %s: %s", direction, coapsec.DescribeDatagram(datagram))
+		t.decoded("%s, %s: %s", place, direction, coapsec.DescribeDatagram(datagram))
 	}
 }
 

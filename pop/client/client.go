@@ -1,9 +1,9 @@
 // Package client is the client role of ACE-OAuth: get a token from the authorization server (authorization code with
-// PKCE, or client credentials), deliver it to a device, and talk to the device under OSCORE (RFC 6749, RFC 7636,
-// RFC 8252, RFC 9200, RFC 9203).
+// PKCE, or client credentials), deliver it to a device, and talk to the device under OSCORE or DTLS, whichever the device
+// speaks (RFC 6749, RFC 7636, RFC 8252, RFC 9200, RFC 9202, RFC 9203).
 //
 // It trusts the issuer it was given and what the token response says; creation hints and addresses are hints. Start
-// from Discover, then Client.Login and Client.Token; a Session talks to the device.
+// from Discover, then Client.Login and Client.Token; a Session talks to the device, over an Association if it speaks DTLS.
 package client
 
 import (

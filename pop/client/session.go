@@ -21,31 +21,26 @@ import (
 const (
 	nonceSize    = 8 // bytes of N1 (RFC 9203 §4.1)
 	recipientID1 = 1 // bytes of ID1: one session has one context, so one byte tells them apart
-
 )
-
-// padding is an elective option of the experimental range. A device answers a stranger with three times his bytes at
-// most (RFC 9175 §2.6), so whoever asks for hints has to pay for them.
-const padding message.OptionID = 65000
-
-const paddingSize = 96 // bytes
 
 // Saved is all a session needs to go on after a restart. It holds secrets: keep it in a 0600 file.
 type Saved struct {
-	Audience  string    `json:"audience"`
-	Scope     string    `json:"scope"`
-	Token     []byte    `json:"token,omitempty"` // empty if the server delivered it
-	KeyID     []byte    `json:"key_id"`
-	Secret    []byte    `json:"secret"`
-	Salt      []byte    `json:"salt,omitempty"`
-	Nonce1    []byte    `json:"nonce1"`
-	Recipient []byte    `json:"recipient_id"`
-	Nonce2    []byte    `json:"nonce2,omitempty"` // empty until the device has answered
-	Sender    []byte    `json:"sender_id,omitempty"`
-	Next      uint64    `json:"next"` // sender sequence numbers below may be in use (RFC 8613 B.1.1)
-	URIs      []string  `json:"uris,omitempty"`
-	ExpiresAt time.Time `json:"expires_at"`
-	Uploaded  bool      `json:"uploaded"` // by the server (SDC)
+	Profile   pop.Profile `json:"profile,omitempty"` // 0: coap_oscore
+	Audience  string      `json:"audience"`
+	Scope     string      `json:"scope"`
+	Token     []byte      `json:"token,omitempty"` // empty if the server delivered it
+	KeyID     []byte      `json:"key_id"`          // the kid of a coap_dtls key
+	Secret    []byte      `json:"secret"`
+	Salt      []byte      `json:"salt,omitempty"`
+	Nonce1    []byte      `json:"nonce1"`
+	Recipient []byte      `json:"recipient_id"`
+	Nonce2    []byte      `json:"nonce2,omitempty"` // empty until the device has answered
+	Sender    []byte      `json:"sender_id,omitempty"`
+	Next      uint64      `json:"next"` // sender sequence numbers below may be in use (RFC 8613 B.1.1)
+	URIs      []string    `json:"uris,omitempty"`
+	ExpiresAt time.Time   `json:"expires_at"`
+	Uploaded  bool        `json:"uploaded"`            // by the server (SDC)
+	Delivered bool        `json:"delivered,omitempty"` // by us; coap_dtls
 }
 
 // String hides the secrets.
@@ -54,8 +49,8 @@ func (Saved) String() string { return "[redacted]" }
 // GoString hides the secrets.
 func (Saved) GoString() string { return "[redacted]" }
 
-// Session is a token, its key and, once a device has accepted them, the security context with that device. It is safe
-// for concurrent use.
+// Session is a token, its key and, once a device has accepted them, the security context with that device, if it speaks
+// coap_oscore; with one that speaks coap_dtls each Dial makes an association. It is safe for concurrent use.
 type Session struct {
 	mu    sync.Mutex
 	saved Saved
@@ -132,20 +127,16 @@ func (w Want) request(p proposal) (ace.TokenRequest, error) {
 	return r, nil
 }
 
-// take checks the token response (RFC 9200 §5.8.2, RFC 9203 §3.2).
+// take checks the token response (RFC 9200 §5.8.2, RFC 9203 §3.2, RFC 9202 §3.3.1).
 func (s *Session) take(r *ace.TokenResponse, w Want, p proposal, now time.Time) error {
-	switch {
-	case r.Cnf == nil || r.Cnf.OSCORE == nil || len(r.Cnf.OSCORE.MasterSecret) == 0:
-		return errors.New("token response: no possession key")
-	case r.Profile != 0 && r.Profile != pop.ProfileCoAPOSCORE:
-		return fmt.Errorf("token response: profile %v, not coap_oscore", r.Profile)
-	case r.ExpiresIn <= 0:
+	v := &s.saved
+	if err := v.takeKey(r); err != nil {
+		return fmt.Errorf("token response: %w", err)
+	}
+	if r.ExpiresIn <= 0 {
 		return errors.New("token response: no lifetime (RFC 9200 §5.8.2)")
 	}
-	m := r.Cnf.OSCORE
-	v := &s.saved
 	v.Audience, v.Scope, v.Token, v.URIs = w.Audience, r.Scope.String(), r.AccessToken, r.RSURI
-	v.KeyID, v.Secret, v.Salt = m.ID, m.MasterSecret, m.Salt
 	v.ExpiresAt = now.Add(r.ExpiresIn)
 	if r.TokenUpload == nil || *r.TokenUpload != ace.UploadDone {
 		if len(v.Token) == 0 {
@@ -154,11 +145,33 @@ func (s *Session) take(r *ace.TokenResponse, w Want, p proposal, now time.Time) 
 		return nil
 	}
 	v.Uploaded = true
+	if v.Profile == pop.ProfileCoAPDTLS {
+		if len(r.FromRS) != 0 {
+			return errors.New("token response: from_rs where a DTLS device says nothing")
+		}
+		return nil
+	}
 	answer, err := ace.ParseAuthzInfoAnswer(r.FromRS)
 	if err != nil {
 		return fmt.Errorf("token response: from_rs: %w", err)
 	}
 	return s.agree(p, answer)
+}
+
+// takeKey takes the possession key in the form of its profile. A COSE_Key without a profile could be for anything.
+func (v *Saved) takeKey(r *ace.TokenResponse) error {
+	switch {
+	case r.Cnf == nil:
+		return errors.New("no possession key")
+	case r.Profile == pop.ProfileCoAPDTLS && r.Cnf.Key != nil && len(r.Cnf.Key.ID()) > 0 && r.Cnf.Key.Secret() != nil:
+		v.Profile, v.KeyID, v.Secret = r.Profile, r.Cnf.Key.ID(), r.Cnf.Key.Secret()
+		return nil
+	case (r.Profile == 0 || r.Profile == pop.ProfileCoAPOSCORE) && r.Cnf.OSCORE != nil && len(r.Cnf.OSCORE.MasterSecret) > 0:
+		m := r.Cnf.OSCORE
+		v.KeyID, v.Secret, v.Salt = m.ID, m.MasterSecret, m.Salt
+		return nil
+	}
+	return fmt.Errorf("no possession key for profile %v", r.Profile)
 }
 
 // agree puts both halves of a context together (RFC 9203 §4.2).
@@ -183,15 +196,22 @@ func (s *Session) Saved() Saved {
 func (s *Session) Ready() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.saved.Profile == pop.ProfileCoAPDTLS {
+		return s.saved.Uploaded || s.saved.Delivered
+	}
 	return len(s.saved.Nonce2) > 0
 }
 
-// Deliver shows the token to the device at the other end of x and agrees on a fresh context (RFC 9203 §4).
+// Deliver shows the token to the device at the other end of x, which nothing need protect, and agrees on a fresh context
+// (RFC 9203 §4); with a device that speaks coap_dtls there is nothing to agree on (RFC 9202 §3.3.1).
 func (s *Session) Deliver(ctx context.Context, x coapsec.Exchanger) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.saved.Token) == 0 {
 		return errors.New("the server delivered this token; there is nothing to show")
+	}
+	if s.saved.Profile == pop.ProfileCoAPDTLS {
+		return s.deliverToken(ctx, x)
 	}
 	p, err := s.propose()
 	if err != nil {
@@ -232,9 +252,12 @@ func (e *AnswerError) Error() string {
 	return fmt.Sprintf("the device answered %v: %s", e.Code, e.Text)
 }
 
-// Do sends one protected request and returns the device's proven answer. When ctx ends first, the action may or may
-// not have happened.
+// Do sends one protected request and returns the device's proven answer. For coap_dtls x is an Association of this session.
+// When ctx ends first, the action may or may not have happened.
 func (s *Session) Do(ctx context.Context, x coapsec.Exchanger, request message.Message) (message.Message, error) {
+	if s.Profile() == pop.ProfileCoAPDTLS {
+		return s.ask(ctx, x, request)
+	}
 	keys, err := s.context()
 	if err != nil {
 		return message.Message{}, err
@@ -295,9 +318,8 @@ func (r reservation) Reserve(limit uint64) error {
 // Nonce asks the device for a cnonce: it sends a request without rights and reads the creation hints (RFC 9200 §5.3).
 // The hints are not proven; only the nonce is used.
 func Nonce(ctx context.Context, x coapsec.Exchanger) ([]byte, error) {
-	request := coapsec.NewRequest(codes.GET, "/", coapsec.NoFormat, nil)
-	request.Options = request.Options.Add(message.Option{ID: padding, Value: make([]byte, paddingSize)})
-	response, err := x.Exchange(ctx, request)
+	// A device gives a stranger three times his bytes at most until he has shown that he is at his address (RFC 9175 §2.6).
+	response, err := coapsec.Reachable(x).Exchange(ctx, coapsec.NewRequest(codes.GET, "/", coapsec.NoFormat, nil))
 	if err != nil {
 		return nil, err
 	}

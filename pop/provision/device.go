@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/cose"
 )
@@ -35,9 +36,10 @@ type Device struct {
 	Clock         Clock
 	Token         Shape
 	Actions       []Action
-	SenderID      []byte // the device's OSCORE Sender ID towards its server
-	RecipientID   []byte // the server's
-	RequireCNonce bool   // accept no token without a fresh cnonce (D16)
+	SenderID      []byte      // the device's OSCORE Sender ID towards its server
+	RecipientID   []byte      // the server's
+	RequireCNonce bool        // accept no token without a fresh cnonce (D16)
+	Profile       pop.Profile // how phones talk to it, as its server does under OSCORE anyway (D1); 0: coap_oscore
 }
 
 // Action is a name for people and what it allows on the device.
@@ -121,6 +123,10 @@ func (d *Device) checkProperties() error {
 		return errors.New("unknown clock")
 	case nameOf(shapes, int(d.Token)) == "unknown":
 		return errors.New("unknown token shape")
+	case d.Profile != 0 && d.Profile != pop.ProfileCoAPOSCORE && d.Profile != pop.ProfileCoAPDTLS:
+		return errors.New("unknown profile")
+	case d.Profile == pop.ProfileCoAPDTLS && d.Token != ShapeEncrypt0:
+		return fmt.Errorf("tokens of shape %s can hold no DTLS key (D7)", d.Token)
 	}
 	return nil
 }

@@ -8,12 +8,13 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
 
-// Labels of the file (D23), in order. 14 is an addition that stands there only when it is true.
+// Labels of the file (D23), in order. 14 and 15, the profile, are additions that stand there only when they are not the usual.
 const (
 	labelVersion       = 0
 	labelDigest        = 13 // SHA-256 of the deterministic encoding of all other labels
@@ -37,6 +38,7 @@ type record struct {
 	IDs           ids               `cbor:"12,keyasint"`
 	Digest        []byte            `cbor:"13,keyasint,omitempty"`
 	RequireCNonce bool              `cbor:"14,keyasint,omitempty"`
+	Profile       pop.Profile       `cbor:"15,keyasint,omitempty"` // absent: coap_oscore
 }
 
 type action struct {
@@ -96,6 +98,9 @@ func (d *Device) record() (*record, error) {
 		ASKeys: []wire.RawMessage{}, RecoveryKey: null, Kind: d.Kind, Clock: d.Clock, Token: d.Token,
 		Actions: []action{}, IDs: ids{Sender: orEmpty(d.SenderID), Recipient: orEmpty(d.RecipientID)},
 		RequireCNonce: d.RequireCNonce,
+	}
+	if d.Profile != pop.ProfileCoAPOSCORE {
+		r.Profile = d.Profile
 	}
 	for _, key := range d.ASKeys {
 		encoded, err := key.Encode()
@@ -201,6 +206,7 @@ func (r *record) device() (*Device, error) {
 	d := &Device{
 		Version: r.Version, ASURIs: r.ASURIs, Issuer: r.Issuer, Kind: r.Kind, Clock: r.Clock, Token: r.Token,
 		SenderID: r.IDs.Sender, RecipientID: r.IDs.Recipient, RequireCNonce: r.RequireCNonce,
+		Profile: r.Profile,
 	}
 	if copy(d.ID[:], r.ID) != len(r.ID) || copy(d.RootKey[:], r.RootKey) != len(r.RootKey) {
 		return nil, errors.New("device id or root key has the wrong length")

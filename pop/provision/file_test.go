@@ -57,7 +57,10 @@ func TestGoodDigestsDoNotExcuseBadContent(t *testing.T) {
 		name   string
 		change func(map[int64]any)
 	}{
-		{"an unknown label", func(m map[int64]any) { m[15] = true }},
+		{"an unknown label", func(m map[int64]any) { m[16] = true }},
+		{"the usual profile spelled out", func(m map[int64]any) { m[15] = 2 }},
+		{"another profile", func(m map[int64]any) { m[15] = 4 }},
+		{"DTLS with readable tokens", func(m map[int64]any) { m[10], m[15] = 2, 1 }},
 		{"RequireCNonce spelled out as false", func(m map[int64]any) { m[labelRequireCNonce] = false }},
 		{"RequireCNonce null", func(m map[int64]any) { m[labelRequireCNonce] = nil }},
 		{"no issuer", func(m map[int64]any) { delete(m, 4) }},

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/provision"
@@ -81,7 +82,9 @@ func mustEncode(t testing.TB, d *provision.Device) []byte {
 }
 
 func TestFilesAreReadAsWritten(t *testing.T) {
-	for name, want := range map[string]*provision.Device{"lock": lock(), "monitor": monitor(t)} {
+	secured := lock()
+	secured.Profile = pop.ProfileCoAPDTLS
+	for name, want := range map[string]*provision.Device{"lock": lock(), "monitor": monitor(t), "lock on DTLS": secured} {
 		data := mustEncode(t, want)
 		got, err := provision.Parse(data)
 		if err != nil {
@@ -92,7 +95,7 @@ func TestFilesAreReadAsWritten(t *testing.T) {
 			t.Errorf("%s: got %x, want %x", name, again, data)
 		}
 		if got.Audience() != want.Audience() || !got.Rights().Equal(want.Rights()) || got.RootKey != want.RootKey ||
-			got.RequireCNonce != want.RequireCNonce || len(got.ASKeys) != len(want.ASKeys) || (got.PrivateKey == nil) != (want.PrivateKey == nil) {
+			got.RequireCNonce != want.RequireCNonce || got.Profile != want.Profile || len(got.ASKeys) != len(want.ASKeys) || (got.PrivateKey == nil) != (want.PrivateKey == nil) {
 			t.Errorf("%s: not what was written", name)
 		}
 		for i, key := range got.ASKeys {

@@ -1,8 +1,9 @@
 // Package coapapi is the CoAP face of a resource server: /authz-info and creation hints for strangers (RFC 9200 §5.3,
-// §5.10), actions for the holders of tokens (RFC 9203), and uploads, news and the log for the authorization server (D22).
+// §5.10), actions for the holders of tokens (RFC 9203, RFC 9202), and uploads, news and the log for the authorization server (D22).
 //
 // It turns messages into calls of resource.Server and its decisions into messages; it decides nothing and opens no socket.
-// API is also the table of security contexts. Start from New; Registrar keeps the device known to its server.
+// API is also the table of security contexts, and Keys that of DTLS keys. Start from New; Registrar keeps the device known to
+// its server.
 package coapapi
 
 import (
@@ -24,6 +25,10 @@ type Options struct {
 	ChannelID []byte           // the kid of the server's requests: the channel's recipient id
 	TokenURI  string           // the token endpoint for creation hints; "": the issuer's /token
 	Now       func() time.Time // for the rate limit; nil: the system's
+
+	// Refused, if set, is told of each handshake that found no key, and why. It must be quick: strangers can make it run as
+	// often as they can send.
+	Refused func(address string, why error)
 }
 
 // API serves one resource.Server. It is safe for concurrent use.
@@ -32,6 +37,7 @@ type API struct {
 	channel   *coapsec.Channel
 	channelID []byte
 	tokenURI  string
+	refused   func(address string, why error)
 	rate      rate
 }
 
@@ -42,11 +48,14 @@ func New(s *resource.Server, o Options) *API {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Refused == nil {
+		o.Refused = func(string, error) {}
+	}
 	if o.TokenURI == "" {
 		o.TokenURI = strings.TrimRight(s.Issuer(), "/") + ace.PathToken
 	}
 	return &API{
-		server: s, channel: o.Channel, channelID: o.ChannelID, tokenURI: o.TokenURI,
+		server: s, channel: o.Channel, channelID: o.ChannelID, tokenURI: o.TokenURI, refused: o.Refused,
 		rate: rate{now: o.Now, sources: make(map[string]*bucket)},
 	}
 }

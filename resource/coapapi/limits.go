@@ -16,6 +16,10 @@ const (
 	// MaxUpload is the longest upload: the longest token with nonce and id (RFC 9203 §4.1).
 	MaxUpload = 2304
 
+	// EndGrace is how long the association of a session that has ended stays, so that what is under way hears 4.01 before the
+	// alert (RFC 9202 §5). It opens nothing: every request is decided by the session.
+	EndGrace = time.Second
+
 	// DefaultLifetime of a registration. A third of it is shorter than the 30 seconds after which common address
 	// translators forget a UDP mapping through which the server must push.
 	DefaultLifetime = 75 * time.Second

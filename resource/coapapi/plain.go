@@ -60,10 +60,15 @@ func (a *API) hints() message.Message {
 	return coapsec.Content(codes.Unauthorized, ace.FormatACE, payload)
 }
 
-// upload is POST /authz-info (RFC 9203 §4.1), protected by the server's channel or not at all.
+// upload is POST /authz-info: token, nonce and id for coap_oscore (RFC 9203 §4.1), the token alone for coap_dtls (RFC 9202
+// §3.3.1). The server's channel protects it, or a session, or nothing.
 func (a *API) upload(ctx context.Context, r *coapsec.Request, origin resource.Origin) message.Message {
-	if code := checkUpload(r); code != codes.Empty {
+	code, bare := a.checkUpload(r)
+	if code != codes.Empty {
 		return message.Message{Code: code}
+	}
+	if bare {
+		return a.uploadToken(ctx, r.Payload, origin)
 	}
 	in, err := ace.ParseAuthzInfo(r.Payload)
 	if err != nil {
@@ -83,21 +88,35 @@ func (a *API) upload(ctx context.Context, r *coapsec.Request, origin resource.Or
 	return coapsec.Content(codes.Created, ace.FormatACE, payload)
 }
 
-// checkUpload: a bare CWT (61) has no place for nonce and id, so OSCORE devices take the map alone.
-func checkUpload(r *coapsec.Request) codes.Code {
+// uploadToken answers without a payload, for there is nothing more to agree on.
+func (a *API) uploadToken(ctx context.Context, token []byte, origin resource.Origin) message.Message {
+	if !origin.Server && !a.rate.allowUpload() {
+		return message.Message{Code: codes.TooManyRequests}
+	}
+	if _, err := a.server.AcceptToken(ctx, token, origin); err != nil {
+		return a.refusal(err, origin)
+	}
+	return message.Message{Code: codes.Created}
+}
+
+// checkUpload gives the code of a refusal, and whether the token comes alone. A bare CWT (61) has no place for nonce and id,
+// so devices that speak OSCORE only take the map alone.
+func (a *API) checkUpload(r *coapsec.Request) (code codes.Code, bare bool) {
 	if r.Code != codes.POST {
-		return codes.MethodNotAllowed
+		return codes.MethodNotAllowed, false
 	}
-	if format, err := r.Options.ContentFormat(); err != nil || format != ace.FormatACE {
-		return codes.UnsupportedMediaType
+	format, err := r.Options.ContentFormat()
+	bare = err == nil && format == ace.FormatCWT && a.server.DTLS()
+	if !bare && (err != nil || format != ace.FormatACE) {
+		return codes.UnsupportedMediaType, false
 	}
-	if accept, err := r.Options.Accept(); err == nil && accept != ace.FormatACE {
-		return codes.NotAcceptable
+	if accept, err := r.Options.Accept(); err == nil && accept != ace.FormatACE && !bare {
+		return codes.NotAcceptable, false
 	}
 	if len(r.Payload) > MaxUpload {
-		return codes.RequestEntityTooLarge
+		return codes.RequestEntityTooLarge, false
 	}
-	return codes.Empty
+	return codes.Empty, bare
 }
 
 // refusal tells a stranger the code and nothing of the token; who lacks a nonce of ours gets one.

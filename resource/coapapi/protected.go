@@ -32,6 +32,10 @@ func (a *API) protected(ctx context.Context, r *coapsec.Request) message.Message
 		if peer == a.channel {
 			return a.fromServer(ctx, r)
 		}
+	case nil:
+		if session, ok := r.Peer.Session.(*resource.Session); ok {
+			return a.phone(ctx, r, session)
+		}
 	}
 	return message.Message{Code: codes.Unauthorized}
 }
@@ -39,6 +43,9 @@ func (a *API) protected(ctx context.Context, r *coapsec.Request) message.Message
 // phone is a request of a session.
 func (a *API) phone(ctx context.Context, r *coapsec.Request, session *resource.Session) message.Message {
 	path, _ := r.Path() // an unusable one is "", which no right covers
+	if path == ace.PathAuthzInfo && session.Context() == nil {
+		return a.update(ctx, r)
+	}
 	if path == ace.PathAuthzInfo {
 		// RFC 9203 §4.4 lets a client update its rights in place; here each token makes its own context.
 		return message.Message{Code: codes.BadRequest, Payload: []byte("updates are not supported")}
@@ -59,6 +66,15 @@ func (a *API) phone(ctx context.Context, r *coapsec.Request, session *resource.S
 		return message.Message{Code: answer.Code, Payload: answer.Payload} // a diagnostic has no format (RFC 7252 §5.5.2)
 	}
 	return coapsec.Content(answer.Code, answer.Format, answer.Payload)
+}
+
+// update takes the next token for a session's key through the session itself (RFC 9202 §4). What it costs is counted as if it
+// came in clear.
+func (a *API) update(ctx context.Context, r *coapsec.Request) message.Message {
+	if !a.rate.allow(r.Peer.Address) {
+		return message.Message{Code: codes.TooManyRequests}
+	}
+	return a.upload(ctx, r, resource.Origin{Address: r.Peer.Address})
 }
 
 // refused gives a token holder the one word he can do something with.

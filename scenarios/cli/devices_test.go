@@ -40,6 +40,7 @@ func TestDeviceProgramsRefuse(t *testing.T) {
 		{name: "a lock with another file", program: "doorlock", args: "--provision secrets.txt", says: []string{"secrets.txt", "damaged", "latchkey device add"}},
 		{name: "a lock that should take JWTs", program: "doorlock", args: "--provision jwt.lkp", says: []string{"jwt.lkp", "--token encrypt0"}},
 		{name: "a lock with a registration of no length", program: "doorlock", args: "--provision front-door.lkp --lifetime 0s", says: []string{"--lifetime", "1s"}},
+		{name: "a lock of OSCORE that should hear DTLS", program: "doorlock", args: "--provision front-door.lkp --listen-dtls 127.0.0.1:0", says: []string{"--listen-dtls", "coap_oscore", "--profile coap_dtls"}},
 		{name: "a lock with an argument", program: "doorlock", args: "front-door.lkp", says: []string{"no arguments", "doorlock --help"}},
 		{name: "a lock with an unknown flag", program: "doorlock", args: "--provison front-door.lkp", says: []string{"--provison", "doorlock --help"}},
 		{name: "a monitor without a file", program: "healthmonitor", args: "--link unix:m.sock", says: []string{"--provision FILE"}},
@@ -59,12 +60,15 @@ func TestDeviceProgramsRefuse(t *testing.T) {
 func TestDeviceProgramsStop(t *testing.T) {
 	h := newHouse(t)
 	h.must("", "latchkey", "device", "add", "robot", "--owner", "alice", "--out", "robot.lkp", "--action", "fly=/sky:POST")
+	h.must("", "latchkey", "device", "add", "secure", "--owner", "alice", "--out", "secure.lkp", "--profile", "coap_dtls", "--action", "view=/door:GET")
 	for _, row := range []struct {
 		name, program, args string
 		says                []string
 	}{
 		{name: "a lock that should fly", program: "doorlock", args: "--provision robot.lkp", says: []string{"cannot fly", "view, unlock, lock and disarm"}},
 		{name: "a lock on no address", program: "doorlock", args: "--provision front-door.lkp --listen everywhere", says: []string{"--listen everywhere"}},
+		{name: "a lock on the last port, with DTLS on the next", program: "doorlock", args: "--provision secure.lkp --listen 127.0.0.1:65535", says: []string{"65535", "--listen-dtls"}},
+		{name: "a lock on no address for DTLS", program: "doorlock", args: "--provision secure.lkp --listen-dtls everywhere", says: []string{"--listen-dtls everywhere"}},
 		{name: "a monitor that should unlock", program: "healthmonitor", args: "--provision front-door.lkp --link unix:m.sock", says: []string{"cannot unlock", "view and configure"}},
 		{name: "a monitor where a file lies", program: "healthmonitor", args: "--provision monitor.lkp --link unix:monitor.lkp", says: []string{"monitor.lkp", "not a socket"}},
 	} {

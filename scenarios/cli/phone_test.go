@@ -56,6 +56,8 @@ func TestPhoneRefuses(t *testing.T) {
 	s.chmod("phone-state/shared.json", 0o640)
 	s.must(mumPassword, "phone", strings.Fields(s.login(door+" --session fresh"))...)
 	s.write("phone-state/damaged.json", "{")
+	s.must(mumPassword, "phone", strings.Fields(s.login(door+" --session delivered"))...)
+	s.must("", "phone", "token", "--session", "delivered")
 	nobody := freePort(t, "tcp")
 	client := "token --client-secret-stdin --session app --issuer " + s.issuer + " --client gateway --device front-door"
 
@@ -89,6 +91,7 @@ func TestPhoneRefuses(t *testing.T) {
 		{name: "get: a token that no device has seen", args: "get /door --session waiting --to coap://" + s.at, says: []string{"no device has accepted", "phone deliver"}},
 		{name: "get: a path without /", args: "get door", says: []string{`"door"`, "/door"}},
 		{name: "get: no path", args: "get", says: []string{"missing", "phone get PATH"}},
+		{name: "get: DTLS to a lock that speaks OSCORE", args: "get /door --session delivered --to coaps://" + s.at, says: []string{`"coaps://` + s.at + `"`, "coap://ADDRESS:PORT"}},
 		{name: "deliver: no address", args: "deliver --session waiting --to door", says: []string{`"door"`, "coap://ADDRESS:PORT"}},
 		{name: "deliver: a radio that is not there", args: "deliver --session waiting --to gatt:nothing.sock", says: []string{"nothing.sock"}},
 		{name: "an unknown flag", args: "get /door --bogus", says: []string{"--bogus", "phone get --help"}},
@@ -142,4 +145,53 @@ func TestPhoneAnswers(t *testing.T) {
 	if err != nil || info.Mode() != 0o600 {
 		t.Errorf("the session has mode %v (%v), want -rw-------", info.Mode(), err)
 	}
+}
+
+// TestPhoneRefusesOverDTLS: what a lock of coap_dtls cannot be asked changes nothing and says the fix.
+func TestPhoneRefusesOverDTLS(t *testing.T) {
+	h := newHouse(t)
+	_, http, _ := h.serve("")
+	_, port, err := net.SplitHostPort(http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.must("", "latchkey", "device", "add", "back-door", "--owner", "alice", "--kind", "lock", "--profile", "coap_dtls", "--out", "back-door.lkp",
+		"--action", "unlock=/door/unlock:POST")
+	h.must("", "latchkey", "grant", "add", "--owner", "alice", "--to", "mum", "--device", "back-door", "--allow", "unlock", "--until", "4h")
+	at, secure := freePort(t, "udp"), freePort(t, "udp")
+	lock := h.start(call{program: "doorlock", args: "--json --provision back-door.lkp --listen " + at + " --listen-dtls " + secure}, `"event":"registered"`)
+	token := func(session string, flags ...string) {
+		h.must(mumPassword, "phone", "login", "--issuer", "http://localhost:"+port, "--device", "back-door", "--session", session, "--user", "mum", "--password-stdin")
+		h.must("", "phone", append([]string{"token", "--session", session}, flags...)...)
+	}
+	token("delivered")
+	token("held", "--no-upload")
+	rows := []struct {
+		name, args string
+		says       []string
+	}{
+		{name: "an address without DTLS", args: "post /door/unlock --session delivered --to coap://" + secure, says: []string{"coap_dtls", "coaps://ADDRESS:PORT"}},
+		{name: "a radio", args: "post /door/unlock --session delivered --to gatt:m.sock", says: []string{"coap_dtls", "coaps://ADDRESS:PORT"}},
+		{name: "no address at all", args: "post /door/unlock --session delivered --to coaps://", says: []string{"coap_dtls", "coaps://ADDRESS:PORT"}},
+		{name: "deliver: a token that the server delivered", args: "deliver --session delivered", says: []string{"nothing to show"}},
+		{name: "deliver: the same, bare", args: "deliver --session delivered --to coap://" + at, says: []string{"nothing to show"}},
+		{name: "deliver: no address", args: "deliver --session held --to door", says: []string{`"door"`, "coap://ADDRESS:PORT"}},
+		{name: "deliver: no DTLS address", args: "deliver --session held --to coaps://door", says: []string{"coaps://door", "coaps://ADDRESS:PORT"}},
+		{name: "a right that was not granted", args: "get /door --session delivered", says: []string{"Forbidden"}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			h := within(h, t)
+			s := street{house: h}
+			before := s.sessions()
+			complains(t, h.run(call{program: "phone", args: row.args}), "phone", row.says...)
+			if after := s.sessions(); !maps.Equal(before, after) {
+				t.Errorf("the phone's files changed: %v", difference(before, after))
+			}
+		})
+	}
+	if strings.Contains(lock.out.String(), `"bolt"`) {
+		t.Error("the bolt moved")
+	}
+	h.must("", "phone", "post", "/door/unlock", "--session", "held") // with the token, at the address that the server named
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/client"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/latchkey-ace/latchkey/scenarios/doorlock"
@@ -44,7 +45,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	door, err := doorlock.New(s)
+	door, err := doorlock.New(s, pop.ProfileCoAPOSCORE)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/scenarios/attacks"
 	"github.com/latchkey-ace/latchkey/scenarios/doorlock"
 	"github.com/latchkey-ace/latchkey/scenarios/medical"
@@ -20,8 +22,9 @@ import (
 type Options struct {
 	Bin     string // folder of the programs
 	Out     io.Writer
-	Verbose bool // show each message decoded
-	Stay    bool // leave everything up until ctx ends
+	Verbose bool        // show each message decoded
+	Stay    bool        // leave everything up until ctx ends
+	Profile pop.Profile // of the door lock in its story; 0: coap_oscore
 	Report  func(Result)
 }
 
@@ -49,6 +52,7 @@ func Play(ctx context.Context, o Options) error {
 		return err
 	}
 	defer s.Close()
+	o.Profile = cmp.Or(o.Profile, pop.ProfileCoAPOSCORE)
 	p := &player{Options: o, stage: s}
 	p.play(ctx, s)
 	fmt.Fprintf(o.Out, "\n%d of %d steps held, in %.1f s\n", p.held, p.all, time.Since(began).Seconds())
@@ -68,7 +72,7 @@ type player struct {
 }
 
 func (p *player) play(ctx context.Context, s *stage.Stage) {
-	door, err := doorlock.New(s)
+	door, err := doorlock.New(s, p.Profile)
 	if err != nil {
 		p.note("The door lock", 0, "The stage is set.", err)
 		return

@@ -7,13 +7,14 @@ import (
 	"os"
 	"testing"
 
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/scenarios/attacks"
 	"github.com/latchkey-ace/latchkey/scenarios/demo"
 	"github.com/latchkey-ace/latchkey/scenarios/stage"
 )
 
-// play builds the programs with tags and plays everything.
-func play(t *testing.T, tags ...string) ([]demo.Result, error) {
+// play builds the programs with tags and plays everything, the door lock's story on a profile.
+func play(t *testing.T, profile pop.Profile, tags ...string) ([]demo.Result, error) {
 	t.Helper()
 	bin := t.TempDir()
 	if err := stage.Build(bin, tags...); err != nil {
@@ -21,7 +22,7 @@ func play(t *testing.T, tags ...string) ([]demo.Result, error) {
 	}
 	var out bytes.Buffer
 	var results []demo.Result
-	err := demo.Play(t.Context(), demo.Options{Bin: bin, Out: &out, Report: func(r demo.Result) { results = append(results, r) }})
+	err := demo.Play(t.Context(), demo.Options{Bin: bin, Out: &out, Profile: profile, Report: func(r demo.Result) { results = append(results, r) }})
 	if t.Failed() {
 		t.Log(out.String())
 	}
@@ -29,17 +30,21 @@ func play(t *testing.T, tags ...string) ([]demo.Result, error) {
 }
 
 func TestEveryStepHolds(t *testing.T) {
-	results, err := play(t)
-	if err != nil {
-		t.Errorf("got %v, want no error", err)
-	}
-	for _, r := range results {
-		if r.Err != "" {
-			t.Errorf("%s, step %d, %s: %s", r.Part, r.Step, r.Says, r.Err)
-		}
-	}
-	if want := 17 + len(attacks.All); len(results) != want {
-		t.Errorf("got %d steps, want %d", len(results), want)
+	for _, profile := range []pop.Profile{pop.ProfileCoAPOSCORE, pop.ProfileCoAPDTLS} {
+		t.Run(profile.String(), func(t *testing.T) {
+			results, err := play(t, profile)
+			if err != nil {
+				t.Errorf("got %v, want no error", err)
+			}
+			for _, r := range results {
+				if r.Err != "" {
+					t.Errorf("%s, step %d, %s: %s", r.Part, r.Step, r.Says, r.Err)
+				}
+			}
+			if want := 17 + len(attacks.All); len(results) != want {
+				t.Errorf("got %d steps, want %d", len(results), want)
+			}
+		})
 	}
 }
 
@@ -52,7 +57,7 @@ func TestAttackStoryFailsWithoutItsCheck(t *testing.T) {
 			continue
 		}
 		t.Run(a.Check, func(t *testing.T) {
-			results, err := play(t, "nocheck_"+a.Check)
+			results, err := play(t, 0, "nocheck_"+a.Check)
 			if !errors.Is(err, demo.ErrFailed) {
 				t.Errorf("got %v, want %v", err, demo.ErrFailed)
 			}

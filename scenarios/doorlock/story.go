@@ -1,5 +1,6 @@
 // Package doorlock is the first story: Alice's mother opens the front door and disarms the alarm, this evening only,
-// and Alice ends it. README.md tells the same steps in the same order. Start from Steps.
+// and Alice ends it. README.md tells the same steps in the same order, and which profiles they can be played on. Start from
+// Steps.
 package doorlock
 
 import (
@@ -10,13 +11,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/scenarios/stage"
 )
 
 // Story is the state between the steps.
 type Story struct {
 	*stage.Stage
-	Address string       // where the lock listens
+	Profile pop.Profile  // how phones and the lock talk
+	Address string       // where the lock listens to its server, and to phones of coap_oscore
+	Secure  string       // where it listens to phones of coap_dtls; ""
 	Air     *stage.Relay // between mum's phone and the lock
 	Grant   string
 
@@ -45,16 +49,29 @@ var Steps = []stage.Step[*Story]{
 }
 
 // New makes the story on a fresh stage.
-func New(s *stage.Stage) (*Story, error) {
-	address, err := stage.FreePort("udp")
-	if err != nil {
+func New(s *stage.Stage, profile pop.Profile) (*Story, error) {
+	story := &Story{Stage: s, Profile: profile}
+	var err error
+	if story.Address, err = stage.FreePort("udp"); err != nil {
 		return nil, err
 	}
-	air, err := stage.NewRelay(address)
-	if err != nil {
-		return nil, err
+	heard := story.Address
+	if profile == pop.ProfileCoAPDTLS {
+		if story.Secure, err = stage.FreePort("udp"); err != nil {
+			return nil, err
+		}
+		heard = story.Secure
 	}
-	return &Story{Stage: s, Address: address, Air: air}, nil
+	story.Air, err = stage.NewRelay(heard)
+	return story, err
+}
+
+// To is where phones reach the lock through the air.
+func (s *Story) To() string {
+	if s.Profile == pop.ProfileCoAPDTLS {
+		return s.Air.SecureAddress()
+	}
+	return s.Air.Address()
 }
 
 // Close ends what the stage does not.
@@ -82,7 +99,7 @@ func people(ctx context.Context, s *Story) error {
 }
 
 func door(ctx context.Context, s *Story) error {
-	if err := s.AddDevice(ctx, "front-door", "alice", Actions, "--kind", "lock"); err != nil {
+	if err := s.AddDevice(ctx, "front-door", "alice", Actions, "--kind", "lock", "--profile", s.Profile.String()); err != nil {
 		return err
 	}
 	return s.NeedLock()
@@ -93,7 +110,11 @@ func (s *Story) NeedLock() error {
 	if lock := s.Lock(); lock != nil && lock.Running() {
 		return nil
 	}
-	lock, err := s.StartLock("front-door", s.Address)
+	var flags []string
+	if s.Secure != "" {
+		flags = []string{"--listen-dtls", s.Secure}
+	}
+	lock, err := s.StartLock("front-door", s.Address, flags...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
@@ -174,7 +195,7 @@ func disarm(ctx context.Context, s *Story) error {
 
 // expect sends a request from mum's phone through the air and wants text in the proven answer.
 func (s *Story) expect(ctx context.Context, text, method, path string) error {
-	out, err := s.Phone(ctx, "mum", "", method, path, "--to", s.Air.Address())
+	out, err := s.Phone(ctx, "mum", "", method, path, "--to", s.To())
 	if err != nil {
 		return err
 	}

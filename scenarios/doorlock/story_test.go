@@ -11,6 +11,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/scenarios/doorlock"
 	"github.com/latchkey-ace/latchkey/scenarios/stage"
 	"github.com/latchkey-ace/latchkey/storage/storagetest/pgtest"
@@ -25,16 +26,16 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-func newStory(t *testing.T) *doorlock.Story { return newStoryOn(t, "") }
+func newStory(t *testing.T, profile pop.Profile) *doorlock.Story { return newStoryOn(t, profile, "") }
 
-func newStoryOn(t *testing.T, db string) *doorlock.Story {
+func newStoryOn(t *testing.T, profile pop.Profile, db string) *doorlock.Story {
 	t.Helper()
 	s, err := stage.New(t.Context(), stage.Options{Bin: bin, Dir: t.TempDir(), Out: t.Output(), DB: db})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	story, err := doorlock.New(s)
+	story, err := doorlock.New(s, profile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,13 +43,21 @@ func newStoryOn(t *testing.T, db string) *doorlock.Story {
 	return story
 }
 
+var profiles = []pop.Profile{pop.ProfileCoAPOSCORE, pop.ProfileCoAPDTLS}
+
 func TestStory(t *testing.T) {
-	s := newStory(t)
-	play(t, s)
-	nothingInClear(t, s)
+	for _, profile := range profiles {
+		t.Run(profile.String(), func(t *testing.T) {
+			s := newStory(t, profile)
+			play(t, s)
+			nothingInClear(t, s)
+		})
+	}
 }
 
-func TestStoryOnPostgreSQL(t *testing.T) { play(t, newStoryOn(t, pgtest.Start(t))) }
+func TestStoryOnPostgreSQL(t *testing.T) {
+	play(t, newStoryOn(t, pop.ProfileCoAPOSCORE, pgtest.Start(t)))
+}
 
 func play(t *testing.T, s *doorlock.Story) {
 	t.Helper()
@@ -93,14 +102,22 @@ var victims = []stage.Victim[*doorlock.Story]{
 	{Name: "lock", Process: (*doorlock.Story).Lock, Restart: (*doorlock.Story).NeedLock},
 }
 
+// firstApart is the first step in which the profiles differ; those before are played on one of them.
+const firstApart = 4
+
 // TestKillDuringEachStep kills each process during each step, restarts it, does the step again and finishes the story.
 func TestKillDuringEachStep(t *testing.T) {
-	for i, step := range doorlock.Steps {
-		for _, v := range victims {
-			t.Run(fmt.Sprintf("step %d %s", i+1, v.Name), func(t *testing.T) {
-				result := killDuring(t, newStory(t), i, v)
-				t.Logf("step %2d  %-6s  %s  (%s)", i+1, v.Name, result, step.Says)
-			})
+	for _, profile := range profiles {
+		for i, step := range doorlock.Steps {
+			if profile == pop.ProfileCoAPDTLS && i < firstApart {
+				continue
+			}
+			for _, v := range victims {
+				t.Run(fmt.Sprintf("%v step %d %s", profile, i+1, v.Name), func(t *testing.T) {
+					result := killDuring(t, newStory(t, profile), i, v)
+					t.Logf("%v step %2d  %-6s  %s  (%s)", profile, i+1, v.Name, result, step.Says)
+				})
+			}
 		}
 	}
 }
@@ -127,7 +144,7 @@ func killDuring(t *testing.T, s *doorlock.Story, at int, v stage.Victim[*doorloc
 
 // TestKillLockAgainAndAgain proves that no nonce is used twice across restarts: the same context sends before and after.
 func TestKillLockAgainAndAgain(t *testing.T) {
-	s := newStory(t)
+	s := newStory(t, pop.ProfileCoAPOSCORE)
 	for _, step := range doorlock.Steps[:5] {
 		if err := step.Do(t.Context(), s); err != nil {
 			t.Fatalf("%s: %v", step.Says, err)

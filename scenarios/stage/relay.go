@@ -41,6 +41,9 @@ func NewRelay(lock string) (*Relay, error) {
 // Address is where phones reach the lock through the relay.
 func (r *Relay) Address() string { return "coap://" + r.front.LocalAddr().String() }
 
+// SecureAddress is the same for phones that speak DTLS, if the lock does at its address.
+func (r *Relay) SecureAddress() string { return "coaps://" + r.front.LocalAddr().String() }
+
 // Change sets what happens to datagrams on their way to the lock; nil leaves them as they are.
 func (r *Relay) Change(f func([]byte) []byte) {
 	r.mu.Lock()

@@ -171,9 +171,11 @@ func (s *Stage) StartServer() error {
 	return err
 }
 
-// StartLock starts or restarts a lock from its provisioning file and waits until it has registered.
-func (s *Stage) StartLock(name, listen string) (*Process, error) {
-	return s.start("doorlock", `"event":"registered"`, "--json", "-v", "--provision", s.Path(name+".lkp"), "--listen", listen, "--state", s.Path(name+"-state"))
+// StartLock starts or restarts a lock from its provisioning file, with more flags if need be, and waits until it has
+// registered.
+func (s *Stage) StartLock(name, listen string, flags ...string) (*Process, error) {
+	args := []string{"--json", "-v", "--provision", s.Path(name + ".lkp"), "--listen", listen, "--state", s.Path(name + "-state")}
+	return s.start("doorlock", `"event":"registered"`, append(args, flags...)...)
 }
 
 // StartMonitor starts or restarts a medical device.

@@ -29,6 +29,7 @@ func sample() resource.State {
 			Grant:   pop.GrantRef{Epoch: 5, Grant: grant, Once: []uint{0}},
 			Rights:  aif.New(aif.Entry{Path: "/door/unlock", Methods: aif.POST}),
 			Expires: at, NotBefore: at, ExpiresIn: time.Minute,
+			Profile: pop.ProfileCoAPDTLS, KeyID: []byte{12},
 			Material: resource.Material{Secret: []byte{4}, Salt: []byte{5}, Algorithm: 10},
 			Nonce1:   []byte{6}, Nonce2: []byte{7}, ClientID: []byte{8}, ServerID: []byte{9}, Server: true, Used: true, Reserved: 64,
 		}},
@@ -91,6 +92,43 @@ func TestStateComesBackWhole(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: got %v, %v, want mode %v", name, info.Mode(), err, want)
 		}
+	}
+}
+
+// TestStateFromBeforeDTLSOpens: a lock that is updated must not forget what was used and revoked. Its file names no profile
+// and no key id, as a file does today that has no session of coap_dtls.
+func TestStateFromBeforeDTLSOpens(t *testing.T) {
+	old := sample()
+	old.Sessions[0].Profile, old.Sessions[0].KeyID = 0, nil
+	file, err := encode(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Profile", "KeyID"} {
+		if bytes.Contains(file, []byte(name)) {
+			t.Errorf("%s stands in the file: %s", name, file)
+		}
+	}
+	if got, err := decode(file); err != nil || !reflect.DeepEqual(got, old) {
+		t.Errorf("got %+v, %v, want %+v", got, err, old)
+	}
+}
+
+// TestDTLSSessionSurvivesARestart: profile, key id and key, without which its phone would need a new token.
+func TestDTLSSessionSurvivesARestart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	want := sample().Sessions[0]
+	want.Nonce1, want.Nonce2, want.ClientID, want.ServerID, want.Material.Salt = nil, nil, nil, nil, nil
+	s := open(t, dir)
+	if err := s.Save(resource.State{Sessions: []resource.Record{want}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	state, err := open(t, dir).Load()
+	if err != nil || len(state.Sessions) != 1 || !reflect.DeepEqual(state.Sessions[0], want) {
+		t.Errorf("got %+v, %v, want %+v", state.Sessions, err, want)
 	}
 }
 
