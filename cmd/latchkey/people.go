@@ -2,8 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -14,8 +12,9 @@ import (
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
+	"github.com/latchkey-ace/latchkey/cmd/internal/keyfile"
+	"github.com/latchkey-ace/latchkey/pop/oscore"
 	"github.com/latchkey-ace/latchkey/pop/provision"
-	"github.com/latchkey-ace/latchkey/storage/device"
 	"github.com/spf13/cobra"
 )
 
@@ -191,14 +190,8 @@ func checkClient(c authz.Client, public bool) error {
 	return checkName("client", c.ID)
 }
 
-// channelFile is the file of --import.
-type channelFile struct {
-	MasterSecret string `json:"master_secret"`
-	MasterSalt   string `json:"master_salt"`
-	ClientID     string `json:"client_id"`
-	ServerID     string `json:"server_id"`
-}
-
+// channel takes over the keys of --import. They are the input of RFC 8613 appendix B.2, never a context themselves
+// (docs/adr/0029).
 func (f clientFlags) channel(c *authz.Client) error {
 	if c.AuthMethod != authz.AuthOSCORE {
 		if f.importFile != "" {
@@ -209,31 +202,21 @@ func (f clientFlags) channel(c *authz.Client) error {
 	if f.importFile == "" {
 		return errors.New("--auth-method oscore needs --import FILE")
 	}
-	data, err := device.ReadSecretFile(f.importFile)
-	if err != nil {
+	keys, err := keyfile.Read(f.importFile)
+	switch {
+	case err != nil:
 		return err
-	}
-	var in channelFile
-	if err := json.Unmarshal(data, &in); err != nil {
-		return fmt.Errorf("%s is not the JSON that --import takes", f.importFile)
-	}
-	var bad error
-	unhex := func(name, s string, low, high int) []byte {
-		b, err := hex.DecodeString(s)
-		if err != nil || len(b) < low || len(b) > high {
-			bad = fmt.Errorf("%s: %s must be %d to %d bytes in hex", f.importFile, name, low, high)
-		}
-		return b
+	case keys.PSK != nil:
+		return fmt.Errorf("%s: the server speaks OSCORE with apps: give master_secret, client_id and server_id instead of psk", f.importFile)
+	case keys.IDContext != nil:
+		return fmt.Errorf("%s: leave out id_context: server and client make a new one each time (RFC 8613 appendix B.2)", f.importFile)
+	case len(keys.ClientID) == 0:
+		return fmt.Errorf("%s: client_id must be 1 to %d bytes in hex: the server finds an app by it", f.importFile, oscore.MaxID)
+	case len(keys.ClientID) == provision.SenderIDSize:
+		return fmt.Errorf("%s: client_id must not have %d bytes; those are for devices", f.importFile, provision.SenderIDSize)
 	}
 	c.Channel = &authz.Channel{
-		MasterSecret: unhex("master_secret", in.MasterSecret, 16, 64), MasterSalt: unhex("master_salt", in.MasterSalt, 0, 64),
-		PeerID: unhex("client_id", in.ClientID, 1, 7), ServerID: unhex("server_id", in.ServerID, 0, 7),
+		MasterSecret: keys.MasterSecret, MasterSalt: keys.MasterSalt, PeerID: keys.ClientID, ServerID: keys.ServerID,
 	}
-	if bad == nil && string(c.Channel.PeerID) == string(c.Channel.ServerID) {
-		bad = fmt.Errorf("%s: client_id and server_id must differ", f.importFile)
-	}
-	if bad == nil && len(c.Channel.PeerID) == provision.SenderIDSize {
-		bad = fmt.Errorf("%s: client_id must not have %d bytes; those are for devices", f.importFile, provision.SenderIDSize)
-	}
-	return bad
+	return nil
 }

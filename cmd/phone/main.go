@@ -35,7 +35,7 @@ func root() *cobra.Command {
 	f.StringVar(&p.session, "session", "default", "which session")
 	f.BoolVar(&p.json, "json", false, "answer in JSON")
 	f.CountVarP(&p.verbose, "verbose", "v", "show each message in words; -vv decoded, CBOR in diagnostic notation")
-	return command.Root(c, append(p.requestCommands(), p.loginCommand(), p.tokenCommand(), p.deliverCommand())...)
+	return command.Root(c, append(p.requestCommands(), p.loginCommand(), p.tokenCommand(), p.deliverCommand(), p.peerCommand())...)
 }
 
 func defaultState() string {
