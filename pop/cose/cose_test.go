@@ -78,6 +78,7 @@ func TestWrongKeysAreRefused(t *testing.T) {
 		{"a key for another algorithm", cose.Only(short), cose.ErrKey},
 		{"a key under another id", cose.Only(renamed), cose.ErrKey},
 		{"a key of another length", cose.Only(cut), cose.ErrKey},
+		{"a key for no algorithm", cose.Only(cose.SymmetricKey{K: key.K, ID: key.ID}), cose.ErrKey},
 		{"no key", func(cose.Algorithm, cose.KeyID) (cose.SymmetricKey, error) { return cose.SymmetricKey{}, lost }, lost},
 	}
 	for _, tt := range tests {
@@ -126,6 +127,28 @@ func TestWrongPublicKeysAreRefused(t *testing.T) {
 	}
 	if _, err := cose.Sign1(cose.Signer{Key: wrongCurve}, content, nil, rand.Reader); !errors.Is(err, cose.ErrKey) {
 		t.Errorf("sign with P-521: got %v, want %v", err, cose.ErrKey)
+	}
+}
+
+// TestWithKnowsOneKey: a message for another key id is refused, and so not tried; one that names no key is.
+func TestWithKnowsOneKey(t *testing.T) {
+	secret := bytes.Repeat([]byte{1}, 16)
+	for name, tt := range map[string]struct {
+		sealed, known cose.KeyID
+		want          error
+	}{
+		"the same id": {cose.KeyID{1}, cose.KeyID{1}, nil}, "no id in the message": {nil, cose.KeyID{1}, nil},
+		"no id of the key": {cose.KeyID{1}, nil, nil}, "another id": {cose.KeyID{1}, cose.KeyID{2}, cose.ErrKey},
+		"an empty id": {cose.KeyID{1}, cose.KeyID{}, cose.ErrKey},
+	} {
+		data, err := cose.Encrypt0(mustKey(t, secret, cose.KeyOptions{ID: tt.sealed, Algorithm: cose.A128GCM}), content, nil, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		find := cose.With(mustKey(t, secret, cose.KeyOptions{ID: tt.known}))
+		if _, err := openAs(cose.TagEncrypt0, data, find, cose.Options{}); !errors.Is(err, tt.want) {
+			t.Errorf("%s: got %v, want %v", name, err, tt.want)
+		}
 	}
 }
 
@@ -191,6 +214,8 @@ func TestMalformedHeaders(t *testing.T) {
 		{"protected header that is null", "f6", "a0", cose.ErrMalformed},
 		{"protected header that is an array", "8118a1", "a0", cose.ErrMalformed},
 		{"the same label twice", bstr("a301181e" + iv + "01181e"), "a0", cose.ErrMalformed},
+		{"the same label twice, once longer than needed", bstr("a301181e" + iv + "1801181e"), "a0", cose.ErrMalformed},
+		{"the same label in both buckets, once longer than needed", bstr("a201181e" + iv), "a118" + iv, cose.ErrMalformed},
 		{"a tagged map", bstr("d83da201181e" + iv), "a0", cose.ErrMalformed},
 	}
 	for _, tt := range tests {

@@ -174,7 +174,11 @@ func (k *Key) Format(s fmt.State, _ rune) {
 		_, _ = io.WriteString(s, "no key")
 		return
 	}
-	_, _ = fmt.Fprintf(s, "%v key %x %s", k.kind, []byte(k.id), redacted)
+	id := ""
+	if k.id != nil {
+		id = fmt.Sprintf(" %x", []byte(k.id))
+	}
+	_, _ = fmt.Fprintf(s, "%v key%s %s", k.kind, id, redacted)
 }
 
 // MarshalText hides the key from JSON and structured logs.

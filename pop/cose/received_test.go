@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-ace/latchkey/pop/cose"
+	"github.com/latchkey-ace/latchkey/pop/internal/keywrap"
 	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
 
@@ -172,6 +173,105 @@ func TestForgedSignatures(t *testing.T) {
 		data := mustMarshal(t, []any{es256, map[int]int{}, content, signature})
 		if _, err := openAs(cose.TagSign1, data, find, cose.Options{}); !errors.Is(err, cose.ErrVerification) {
 			t.Errorf("%s: got %v, want %v", name, err, cose.ErrVerification)
+		}
+	}
+}
+
+// TestMessagesKeepTheirOwnBytes: the caller may use its buffer again once a message has been parsed.
+func TestMessagesKeepTheirOwnBytes(t *testing.T) {
+	key := mustKey(t, bytes.Repeat([]byte{3}, 32), cose.KeyOptions{Algorithm: cose.HMAC256})
+	data, err := cose.Mac0(key, content, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := cose.ParseMac0(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(data)
+	if got, err := m.Verify(cose.With(key), cose.Options{}); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("got %q, %v, want %q", got, err, content)
+	}
+	clear(m.Protected())
+	if _, err := m.Verify(cose.With(key), cose.Options{}); err != nil {
+		t.Errorf("a caller changed the message: %v", err)
+	}
+}
+
+// TestCriticalParametersAreTheCallers: what the caller processes itself it names, and nothing else passes.
+func TestCriticalParametersAreTheCallers(t *testing.T) {
+	secret := bytes.Repeat([]byte{3}, 32)
+	protected := mustMarshal(t, map[any]any{1: 5, 2: []any{500, "door"}, 500: true, "door": 1})
+	mac := hmac.New(sha256.New, secret)
+	mac.Write(mustMarshal(t, []any{"MAC0", protected, []byte{}, content}))
+	data := mustMarshal(t, []any{protected, map[int]int{}, content, mac.Sum(nil)})
+	for name, tt := range map[string]struct {
+		known []any
+		want  error
+	}{
+		"both": {[]any{int64(500), "door"}, nil}, "one of them": {[]any{int64(500)}, cose.ErrUnsupported}, "none": {nil, cose.ErrUnsupported},
+		"others": {[]any{int64(501), "lock", "500"}, cose.ErrUnsupported},
+	} {
+		_, err := openAs(cose.TagMac0, data, cose.With(mustKey(t, secret, cose.KeyOptions{})), cose.Options{Critical: tt.known})
+		if !errors.Is(err, tt.want) {
+			t.Errorf("%s: got %v, want %v", name, err, tt.want)
+		}
+	}
+}
+
+// TestShortTags: a tag is compared whole; a shorter one would be found by trying.
+func TestShortTags(t *testing.T) {
+	for alg, size := range map[cose.Algorithm]int{cose.HMAC256_64: 8, cose.HMAC256: 32} {
+		key := mustKey(t, bytes.Repeat([]byte{3}, 32), cose.KeyOptions{Algorithm: alg})
+		data, err := cose.Mac0(key, content, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fields []any
+		if err := wire.Unmarshal(data, &fields); err != nil {
+			t.Fatal(err)
+		}
+		tag := fields[3].([]byte)
+		if len(tag) != size {
+			t.Errorf("%v: got a tag of %d bytes, want %d", alg, len(tag), size)
+		}
+		for _, other := range [][]byte{{}, tag[:1], tag[:size-1], append(tag[:size:size], 0)} {
+			fields[3] = other
+			if _, err := openAs(cose.TagMac0, mustMarshal(t, fields), cose.With(key), cose.Options{}); !errors.Is(err, cose.ErrVerification) {
+				t.Errorf("%v with a tag of %d bytes: got %v, want %v", alg, len(other), err, cose.ErrVerification)
+			}
+		}
+	}
+}
+
+// TestWrappedKeysHaveTheLengthOfTheirAlgorithm: the right wrapping key does not make a wrong key right.
+func TestWrappedKeysHaveTheLengthOfTheirAlgorithm(t *testing.T) {
+	kek := bytes.Repeat([]byte{4}, 16)
+	for _, size := range []int{16, 24, 40, 64} {
+		secret := make([]byte, size)
+		wrapped, err := keywrap.Wrap(kek, secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hs256 := canonical(t, loose(cose.HMAC256))
+		mac := hmac.New(sha256.New, secret)
+		mac.Write(mustMarshal(t, []any{"MAC", hs256, []byte{}, content}))
+		recipient := []any{[]byte{}, map[int]int{1: int(cose.A128KW)}, wrapped}
+		data := mustMarshal(t, []any{hs256, map[int]int{}, content, mac.Sum(nil), []any{recipient}})
+		if _, err := openAs(cose.TagMac, data, cose.With(mustKey(t, kek, cose.KeyOptions{})), cose.Options{}); !errors.Is(err, cose.ErrKey) {
+			t.Errorf("a wrapped key of %d bytes: got %v, want %v", size, err, cose.ErrKey)
+		}
+	}
+	for _, size := range []int{24, 32} {
+		wrapped, err := keywrap.Wrap(make([]byte, size), make([]byte, 16))
+		if err != nil {
+			t.Fatal(err)
+		}
+		recipient := []any{[]byte{}, map[int]int{1: int(cose.A128KW)}, wrapped}
+		data := mustMarshal(t, []any{mustMarshal(t, map[int]int{1: 1}), map[int]any{5: make([]byte, 12)}, make([]byte, 36), []any{recipient}})
+		key := mustKey(t, make([]byte, size), cose.KeyOptions{})
+		if _, err := openAs(cose.TagEncrypt, data, cose.With(key), cose.Options{}); !errors.Is(err, cose.ErrKey) {
+			t.Errorf("A128KW with a key of %d bytes: got %v, want %v", size, err, cose.ErrKey)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/latchkey-ace/latchkey/pop/cose"
@@ -89,6 +90,10 @@ func TestWhatIsNoSignatureIsNotSent(t *testing.T) {
 			{"nothing", func([]byte, crypto.SignerOpts) ([]byte, error) { return nil, nil }, cose.ErrKey},
 			{"DER of zeros", func([]byte, crypto.SignerOpts) ([]byte, error) { return unhex(t, "3006020100020100"), nil }, cose.ErrKey},
 			{"negative numbers", func([]byte, crypto.SignerOpts) ([]byte, error) { return unhex(t, "30060201ff0201ff"), nil }, cose.ErrKey},
+			{"numbers of 200 bytes", func([]byte, crypto.SignerOpts) ([]byte, error) {
+				number := append([]byte{2, 0x81, 200}, bytes.Repeat([]byte{1}, 200)...)
+				return slices.Concat([]byte{0x30, 0x82, 1, 150}, number, number), nil
+			}, cose.ErrKey},
 			{"bytes after the signature", func(digest []byte, o crypto.SignerOpts) ([]byte, error) {
 				signature, err := key.Sign(rand.Reader, digest, o)
 				return append(signature, 0), err

@@ -25,7 +25,7 @@ const (
 )
 
 // misprints are the published examples that contradict the specification, and how. With the mistake made again they give
-// their plaintext; testdata/corrected holds them without it, as the working group's later revision and others have them.
+// their plaintext; testdata/corrected holds them without it, computed here.
 var misprints = map[string]misprint{
 	"chacha-poly-examples/chacha-poly-01.json": {
 		"the cipher took four zero bytes for the first four of the nonce (RFC 8439 §2.8 takes all twelve)", "Encrypt",
