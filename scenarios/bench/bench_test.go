@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-ace/latchkey/pop/provision"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
 // TestTokenSizes holds the sizes, which no machine changes, to their goals.
@@ -42,6 +45,65 @@ func TestAccept(t *testing.T) {
 		took, err := b.acceptAll(t.Context(), h, shape, true, b.samples)
 		if err != nil || len(took) != b.samples {
 			t.Errorf("%s: %d of %d accepted: %v", shape, len(took), b.samples, err)
+		}
+	}
+}
+
+// TestCoAP has each kind of client get its answer, and the goals judged.
+func TestCoAP(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := coapEndpoint(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	go func() { _ = e.Serve(t.Context()) }() // ends with Close
+	clients, err := oscoreContexts(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, l := range map[string]coapLoad{
+		"plain":     {peers: 20, path: coapPath, want: codes.Content},
+		"protected": {peers: oscoreClients, path: coapPath, want: codes.Content, clients: clients},
+		"missing":   {peers: 2, path: "/nothing", want: codes.NotFound},
+	} {
+		d := &coapDriver{coapLoad: l}
+		if err := d.dial(e.LocalAddr().String()); err != nil {
+			t.Fatal(err)
+		}
+		defer d.close()
+		for _, p := range d.all {
+			for range 3 {
+				if err := d.get(p); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+	}
+}
+
+// TestCoAPGoals: a server at twice the loop's CPU that stays so is good; one at three times, which gets slower and larger, is not.
+func TestCoAPGoals(t *testing.T) {
+	run := func(growth float64, cpu time.Duration) (c coapResult) {
+		now := 1.0
+		for range coapRounds {
+			c.server = append(c.server, round{requests: 1000, took: time.Second, used: time.Duration(now * float64(cpu)), resident: 10 * now})
+			c.bare = append(c.bare, round{requests: 1000, took: time.Second, used: 5 * time.Millisecond})
+			now += growth
+		}
+		return c
+	}
+	for _, r := range coapRows(1, run(0.01, 10*time.Millisecond)) {
+		if !*r.OK {
+			t.Errorf("%s: got %v, want it good", r.What, r.ratio())
+		}
+	}
+	for _, r := range coapRows(1, run(0.03, 15*time.Millisecond)) {
+		if *r.OK {
+			t.Errorf("%s: got %v, want it bad", r.What, r.ratio())
 		}
 	}
 }

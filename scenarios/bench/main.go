@@ -1,5 +1,5 @@
-// Command bench measures this machine: the token endpoint, the push to a lock, OSCORE, offline acceptance and token
-// sizes. Each figure stands beside its floor from the same run, because only the ratio can be promised: rates on a
+// Command bench measures this machine: the token endpoint, the push to a lock, CoAP over UDP and OSCORE, offline acceptance and
+// token sizes. Each figure stands beside its floor from the same run, because only the ratio can be promised: rates on a
 // shared machine move by up to two within an hour. It judges goals but does not fail for one that was missed.
 package main
 
@@ -24,16 +24,20 @@ type bench struct {
 }
 
 func main() {
-	// The floor of the token endpoint is another process, so that its CPU time can be told apart: this program again.
+	// Floors and the CoAP server are other processes, so that their CPU time can be told apart: this program again.
 	if len(os.Args) == 2 && os.Args[1] == helloCommand {
 		exit(serveHello())
+	}
+	if len(os.Args) == 3 && os.Args[1] == coapCommand {
+		exit(serveCoAP(os.Args[2]))
 	}
 	asJSON := flag.Bool("json", false, "print the table as JSON")
 	bin := flag.String("bin", "bin", "folder of the programs, as make build fills it")
 	span := flag.Duration("span", 2*time.Second, "how long each load lasts")
 	samples := flag.Int("samples", 500, "how often what is timed one by one is done")
+	part := flag.String("part", "", "run only this part: sizes, oscore, coap, accept, push or token")
 	flag.Parse()
-	exit(run(options{bin: *bin, span: *span, samples: *samples, json: *asJSON}))
+	exit(run(options{bin: *bin, span: *span, samples: *samples, json: *asJSON, part: *part}))
 }
 
 func exit(err error) {
@@ -49,6 +53,7 @@ type options struct {
 	span    time.Duration
 	samples int
 	json    bool
+	part    string // empty: all
 }
 
 func run(o options) error {
@@ -65,16 +70,35 @@ func run(o options) error {
 	}
 	b := &bench{bin: bin, dir: dir, span: o.span, samples: o.samples}
 	began := time.Now()
-	for _, part := range []func(context.Context) error{b.sizes, b.oscore, b.accept, b.push, b.token} {
-		if err := part(ctx); err != nil {
-			return err
-		}
+	if err := b.parts(ctx, o.part); err != nil {
+		return err
 	}
 	if o.json {
 		return b.table.json(os.Stdout)
 	}
 	b.table.print(os.Stdout)
 	return closing(os.Stdout, time.Since(began))
+}
+
+// parts runs all parts, or only the one named.
+func (b *bench) parts(ctx context.Context, only string) error {
+	found := false
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context) error
+	}{{"sizes", b.sizes}, {"oscore", b.oscore}, {"coap", b.coap}, {"accept", b.accept}, {"push", b.push}, {"token", b.token}} {
+		if only != "" && only != part.name {
+			continue
+		}
+		found = true
+		if err := part.measure(ctx); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return fmt.Errorf("there is no part %q", only)
+	}
+	return nil
 }
 
 func closing(w io.Writer, took time.Duration) error {

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -25,6 +27,8 @@ const (
 type process struct {
 	cmd  *exec.Cmd
 	line string // the first it printed
+	in   io.Writer
+	out  *bufio.Scanner
 }
 
 // startProcess waits for the first line on its output.
@@ -36,15 +40,18 @@ func startProcess(ctx context.Context, path string, args ...string) (*process, e
 	if err != nil {
 		return nil, err
 	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%w; run make build first", err)
 	}
-	p := &process{cmd: cmd}
+	p := &process{cmd: cmd, in: in, out: bufio.NewScanner(out)}
 	first := make(chan string, 1)
 	go func() {
-		s := bufio.NewScanner(out)
-		s.Scan()
-		first <- s.Text()
+		p.out.Scan()
+		first <- p.out.Text()
 	}()
 	select {
 	case p.line = <-first:
@@ -82,6 +89,31 @@ func (p *process) cpu() (time.Duration, error) {
 		ticks += n
 	}
 	return time.Duration(ticks) * tick, nil
+}
+
+// usage is as cpu, to the microsecond, of a server that tells it (tellUsage).
+func (p *process) usage() (time.Duration, error) {
+	if _, err := fmt.Fprintln(p.in); err != nil {
+		return 0, err
+	}
+	if !p.out.Scan() {
+		return 0, errors.New("the server is gone")
+	}
+	n, err := strconv.ParseInt(p.out.Text(), 10, 64)
+	return time.Duration(n), err
+}
+
+// resident is the memory it has now, in MiB (proc_pid_statm(5), field 2).
+func (p *process) resident() (float64, error) {
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	var size, pages int
+	if _, err := fmt.Sscan(string(statm), &size, &pages); err != nil {
+		return 0, fmt.Errorf("/proc/%d/statm: %w", p.cmd.Process.Pid, err)
+	}
+	return float64(pages) * float64(os.Getpagesize()) / (1 << 20), nil
 }
 
 // serveHello is the floor of every HTTP server here: net/http and nothing else.

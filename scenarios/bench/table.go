@@ -45,6 +45,13 @@ func (r row) atMostTimes(limit float64) row {
 	return r
 }
 
+// atLeastTimes sets a goal for the ratio.
+func (r row) atLeastTimes(limit float64) row {
+	ok := r.ratio() >= limit
+	r.Goal, r.OK = fmt.Sprintf("≥ %s×", short(limit)), &ok
+	return r
+}
+
 // verdict is ok, no for a goal that was missed, or — where there is none.
 func (r row) verdict() string {
 	switch {
