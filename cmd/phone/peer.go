@@ -66,7 +66,7 @@ func (p *phone) peerRequestCommand(name string, code codes.Code) *cobra.Command 
 	flags.BoolVar(&f.non, "non", false, "send it non-confirmable and once (coap:// only)")
 	flags.BoolVar(&f.renew, "b2", false, "make a fresh context first (RFC 8613 appendix B.2), as latchkey serve demands of its clients")
 	if code == codes.GET {
-		flags.UintVar(&f.observe, "observe", 0, "observe, and leave after so many answers (coap:// only)")
+		flags.UintVar(&f.observe, "observe", 0, "observe, and leave after so many answers")
 	} else {
 		flags.StringVar(&f.data, "data", "", "text to send")
 	}
@@ -111,8 +111,6 @@ func (f peerFlags) check(secure bool) error {
 		return fmt.Errorf("--data: %d bytes, at most %d", len(f.data), maxPeerData)
 	case secure && f.non:
 		return errors.New("--non goes with coap://, not with coaps://")
-	case secure && f.observe > 0:
-		return errors.New("--observe goes with coap://, not with coaps://")
 	case secure && f.renew:
 		return errors.New("--b2 goes with coap://: DTLS makes fresh keys by itself")
 	case f.renew && f.observe > 0:

@@ -235,7 +235,6 @@ func TestPeerRefuses(t *testing.T) {
 		{"a psk for coap", []string{"get", uri + "/hello", "--import", psk}, "coaps://"},
 		{"a context for coaps", []string{"get", "coaps://127.0.0.1/hello", "--import", file}, "psk_identity"},
 		{"non over DTLS", []string{"get", "coaps://127.0.0.1/hello", "--import", psk, "--non"}, "--non"},
-		{"observe over DTLS", []string{"get", "coaps://127.0.0.1/time", "--import", psk, "--observe", "1"}, "--observe"},
 		{"another scheme", []string{"get", "http://127.0.0.1/hello", "--import", file}, "coap://HOST"},
 		{"a slash inside a segment", []string{"get", uri + "/a%2Fb", "--import", file}, "segment"},
 		{"too much data", []string{"put", uri + "/echo", "--import", file, "--data", strings.Repeat("x", 65537)}, "at most 65536"},

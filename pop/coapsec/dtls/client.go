@@ -14,7 +14,7 @@ import (
 	"github.com/plgd-dev/go-coap/v3/message"
 )
 
-// Conn is a client's association. It is a coapsec.Exchanger and safe for concurrent use.
+// Conn is a client's association. It is a coapsec.Observer and safe for concurrent use.
 //
 // It sends the connection ID that the server chose and wants none for itself, so the server finds it behind any NAT
 // binding. There is nothing to keep alive: an association that the server has forgotten shows as ErrLost if the server
@@ -25,10 +25,12 @@ type Conn struct {
 	pipe     *pipe
 	carrier  *carrier
 	endpoint *coapsec.Endpoint
-	remote   coapsec.Exchanger
+	remote   coapsec.Observer
 	work     sync.WaitGroup
 	closing  sync.Once
 }
+
+var _ coapsec.Observer = (*Conn)(nil)
 
 // Dial makes an association with the server at addr under an identity and a key; both are kept while it lasts. Of the
 // options Now, Log, Tap and Endpoint count. It gives up when ctx ends, and after 20 s at the latest. The handshake is lost
@@ -76,7 +78,7 @@ func Dial(ctx context.Context, addr netip.AddrPort, identity, key []byte, o Opti
 	}
 	o.Endpoint.Trusted = true
 	c.endpoint = coapsec.NewEndpoint(c.carrier, nil, o.Endpoint)
-	c.remote = c.endpoint.To(peer)
+	c.remote = c.endpoint.To(peer).(coapsec.Observer) // as To promises
 	c.work.Go(func() { _ = c.endpoint.Serve(context.Background()) })
 	c.work.Go(func() {
 		readMessages(c.conn, c.pipe)
@@ -128,6 +130,11 @@ func (c *Conn) receive(addr netip.AddrPort) {
 func (c *Conn) Exchange(ctx context.Context, request message.Message) (message.Message, error) {
 	response, err := c.remote.Exchange(ctx, request)
 	return response, lost(err)
+}
+
+// Observe implements coapsec.Observer. Its errors are those of Exchange and that of each.
+func (c *Conn) Observe(ctx context.Context, request message.Message, each func(message.Message) error) error {
+	return lost(c.remote.Observe(ctx, request, each))
 }
 
 func lost(err error) error {
