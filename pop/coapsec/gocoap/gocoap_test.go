@@ -397,6 +397,21 @@ func TestNotifications(t *testing.T) {
 	}
 }
 
+// TestObserveIsNotPromised: go-coap's transports cannot notify.
+func TestObserveIsNotPromised(t *testing.T) {
+	h := gocoap.Handler(mux.HandlerFunc(func(w mux.ResponseWriter, _ *mux.Message) {
+		_ = w.SetResponse(codes.Content, message.TextPlain, strings.NewReader("locked"))
+		w.Message().SetObserve(1)
+		if err := w.Conn().WriteMessage(w.Message()); !errors.Is(err, gocoap.ErrOnlyAnswers) {
+			t.Errorf("notified nobody: got %v", err)
+		}
+	}))
+	got := h.ServeCoAP(t.Context(), &coapsec.Request{Message: hello})
+	if got.Code != codes.Content || got.Options.HasOption(message.Observe) {
+		t.Errorf("got %v %v", got.Code, got.Options)
+	}
+}
+
 // TestLongBody: a handler may promise more than a message holds.
 func TestLongBody(t *testing.T) {
 	h := gocoap.Handler(mux.HandlerFunc(func(w mux.ResponseWriter, _ *mux.Message) {

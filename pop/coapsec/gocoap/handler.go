@@ -40,6 +40,9 @@ func (h routed) ServeCoAP(ctx context.Context, r *coapsec.Request) message.Messa
 	if err != nil || response.Code == codes.Empty {
 		return message.Message{Code: codes.InternalServerError}
 	}
+	if r.Observation == nil { // nobody could notify: the client shall not wait for it
+		response.Options = response.Options.Remove(message.Observe)
+	}
 	return response
 }
 
