@@ -59,14 +59,15 @@ func TestLibcoapClient(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"GET", append(alice, "-m", "get", uri+"/who"), "alice\n"},
-		{"GET, non-confirmable", append(alice, "-N", "-m", "get", uri+"/who"), "alice\n"},
-		{"POST in blocks of 1024", append(alice, "-m", "post", "-f", file, "-b", "1024", uri+"/"), "2992 bytes\n"},
-		{"POST in blocks of 64", append(alice, "-m", "post", "-f", file, "-b", "64", uri+"/"), "2992 bytes\n"},
-		{"GET in blocks of 512", append(alice, "-m", "get", "-b", "512", uri+"/large"), string(body) + "\n"},
+		{"GET", append(alice, "-m", "get", uri+"/who"), "alice"},
+		{"GET, non-confirmable", append(alice, "-N", "-m", "get", uri+"/who"), "alice"},
+		{"POST in blocks of 1024", append(alice, "-m", "post", "-f", file, "-b", "1024", uri+"/"), "2992 bytes"},
+		{"POST in blocks of 64", append(alice, "-m", "post", "-f", file, "-b", "64", uri+"/"), "2992 bytes"},
+		{"GET in blocks of 512", append(alice, "-m", "get", "-b", "512", uri+"/large"), string(body)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := coapClient(t, test.args...); got != test.want {
+			// After the payload the client may end its line.
+			if got := coapClient(t, test.args...); got != test.want && got != test.want+"\n" {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

@@ -247,15 +247,16 @@ func TestEnd(t *testing.T) {
 
 // TestEndDuringHandshake ends the session between the look-up of its key and the end of the handshake.
 func TestEndDuringHandshake(t *testing.T) {
-	var s *Server
+	var started atomic.Pointer[Server]
 	var calls atomic.Int32
-	s = start(t, loopback(t), keysFunc(func(identity []byte, peer netip.AddrPort) ([]byte, any, error) {
+	s := start(t, loopback(t), keysFunc(func(identity []byte, peer netip.AddrPort) ([]byte, any, error) {
 		if calls.Add(1) == 1 {
-			s.End(string(identity))
+			started.Load().End(string(identity))
 			return keys().Find(identity, peer)
 		}
 		return nil, nil, errStranger
 	}), answer, quiet)
+	started.Store(s)
 	c, err := Dial(t.Context(), s.LocalAddr(), aliceID, aliceKey, quiet)
 	if err == nil {
 		_ = c.Close()

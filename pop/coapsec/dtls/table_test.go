@@ -40,6 +40,8 @@ func TestIdle(t *testing.T) {
 	o.Now = clock.Now
 	s := start(t, loopback(t), keys(), answer, o)
 	alice, bob := dial(t, s.LocalAddr(), aliceID, aliceKey), dial(t, s.LocalAddr(), bobID, bobKey)
+	mustGet(t, alice, aliceID) // now the server knows, too, that the handshakes have ended
+	mustGet(t, bob, bobID)
 	clock.turn(defaultIdle - 1)
 	s.expire()
 	mustGet(t, alice, aliceID)
