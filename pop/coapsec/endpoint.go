@@ -48,32 +48,7 @@ type EndpointOptions struct {
 	AckDelay   time.Duration // 0: 1 s; a confirmable request not answered by then is acknowledged, and answered separately
 }
 
-// packetConn is the part of net.UDPConn that needs no allocation per datagram.
-type packetConn interface {
-	ReadFromUDPAddrPort(buf []byte) (int, netip.AddrPort, error)
-	WriteToUDPAddrPort(data []byte, to netip.AddrPort) (int, error)
-}
-
-// anyPacketConn makes a packetConn of one that has only net.Addr.
-type anyPacketConn struct{ net.PacketConn }
-
-func (c anyPacketConn) ReadFromUDPAddrPort(buf []byte) (int, netip.AddrPort, error) {
-	n, from, err := c.ReadFrom(buf)
-	if err != nil {
-		return 0, netip.AddrPort{}, err
-	}
-	udp, ok := from.(*net.UDPAddr)
-	if !ok {
-		return 0, netip.AddrPort{}, fmt.Errorf("packet from a %s address", from.Network())
-	}
-	return n, udp.AddrPort(), nil
-}
-
-func (c anyPacketConn) WriteToUDPAddrPort(data []byte, to netip.AddrPort) (int, error) {
-	return c.WriteTo(data, net.UDPAddrFromAddrPort(to))
-}
-
-// Endpoint speaks CoAP (RFC 7252) on one UDP socket, as server and as client at once: both share the Message-IDs, so a
+// Endpoint speaks CoAP (RFC 7252) on one UDP socket, or any other packet connection, as server and as client at once: both share the Message-IDs, so a
 // request can be sent through the NAT binding that a peer's own requests keep open. Safe for concurrent use.
 //
 // A malformed datagram costs nothing but itself. All that peers make it remember is bounded (limits.go). An address gets at
@@ -138,7 +113,7 @@ func NewEndpoint(conn net.PacketConn, handler Handler, o EndpointOptions) *Endpo
 	}
 	var ok bool
 	if e.conn, ok = conn.(packetConn); !ok {
-		e.conn = anyPacketConn{conn}
+		e.conn = newAliased(conn)
 	}
 	return e
 }

@@ -22,6 +22,9 @@ const (
 	defaultAckDelay = time.Second
 )
 
+// maxAliases bounds the peers of a connection without IP addresses; as many as are remembered for duplicates.
+const maxAliases = maxRemembered
+
 // Work in progress.
 const (
 	// maxRunning bounds the handlers at work. Each may wait for storage or another device for seconds.

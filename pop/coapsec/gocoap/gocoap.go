@@ -2,7 +2,7 @@
 // handlers and clients, over every transport that go-coap has.
 //
 // Start from what you have. A mux.Router that shall be reached under OSCORE is a Handler; NewSecurity goes around it.
-// What serves it is coapsec.NewEndpoint (UDP, one socket in both roles, or any net.PacketConn with IP addresses), a
+// What serves it is coapsec.NewEndpoint (UDP, or any other net.PacketConn; one socket in both roles), a
 // dtls.Server of coapsec/dtls, or, with Serve around the Security, any server of go-coap: UDP, DTLS, TCP and TLS. Client
 // makes a connection of go-coap an Exchanger, to be wrapped by coapsec.Secure.
 //
