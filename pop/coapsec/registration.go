@@ -181,6 +181,16 @@ func (l *registrations) meet(g *registration) {
 	}
 }
 
+// Forget ends the observations of a peer of whom the transport knows that it is gone, as when its association of DTLS has
+// ended. Else they end when it acknowledges no notification.
+func (e *Endpoint) Forget(peer netip.AddrPort) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, g := range slices.Clone(e.observed.peers[canonical(peer)]) {
+		e.observed.drop(g)
+	}
+}
+
 // dropAll ends what is observed.
 func (e *Endpoint) dropAll() {
 	e.mu.Lock()

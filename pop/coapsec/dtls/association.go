@@ -151,9 +151,10 @@ func (a *association) deliver(message []byte) {
 	}
 }
 
-// close ends the association towards the client, with close_notify if the handshake has ended.
+// close ends the association towards the client, with close_notify if the handshake has ended, and what it observes.
 func (a *association) close() {
 	a.cancel()
+	a.server.endpoint.Forget(a.id)
 	if a.conn != nil {
 		_ = a.conn.Close()
 	}
