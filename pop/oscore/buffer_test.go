@@ -2,6 +2,7 @@ package oscore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -101,5 +102,8 @@ func TestFailedRequestLeavesNoExchange(t *testing.T) {
 	}
 	if _, err := client.UnprotectResponse(asked, request); err == nil {
 		t.Error("a response is accepted")
+	}
+	if m, err := server.ProtectResponse(x, content("secret"), false); !errors.Is(err, ErrUnprotectable) {
+		t.Errorf("a response is protected: %v, %v", m, err)
 	}
 }

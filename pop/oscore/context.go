@@ -21,7 +21,7 @@ type Sequence interface {
 type Options struct {
 	Sequence   Sequence   // nil: memory only; the context must never be made again after a restart
 	Next       uint64     // first sender sequence number: after a restart the last limit given to Sequence.Reserve
-	WindowLost bool       // the replay window is unknown until RecoverWindow (appendix B.1.2)
+	WindowLost bool       // the replay window is unknown until RecoverWindow (appendix B.1.2), as it is whenever Next is not 0
 	Schedules  *Schedules // nil: the context keeps its key schedules for ever
 }
 
@@ -80,7 +80,7 @@ func New(p Params, o Options) (*Context, error) {
 		sequence:   o.Sequence,
 		next:       o.Next,
 		reserved:   o.Next,
-		windowLost: o.WindowLost,
+		windowLost: o.WindowLost || o.Next > 0,
 	}
 	c.kidContext = c.idContext
 	return c, c.derive(p)

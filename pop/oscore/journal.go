@@ -64,7 +64,8 @@ func CreateJournal(f JournalFile) (*Journal, error) {
 	return j, nil
 }
 
-// OpenJournal goes on with the journal in f, and repairs it if one record is missing. The context is made with Options{Sequence: j, Next: j.Next()}.
+// OpenJournal goes on with the journal in f, and repairs it if one record is missing. The context is made with
+// Options{Sequence: j, Next: j.Next(), WindowLost: true}: what it received before is not in the journal, not even if Next is 0.
 func OpenJournal(f JournalFile) (*Journal, error) {
 	first, firstErr := readRecord(f, 0)
 	second, secondErr := readRecord(f, 1)
@@ -106,16 +107,16 @@ func (j *Journal) Next() uint64 {
 	return j.limit
 }
 
-// Reserve implements Sequence. A limit more than ReserveBatch above the last is refused, for a lost record could not be made
-// good. After ErrJournalBroken the journal is of no use until it is opened again.
+// Reserve implements Sequence. A limit that is not above the last is refused, because the numbers below that are used, and so
+// is one more than ReserveBatch above it, for a lost record could not be made good. After ErrJournalBroken the journal is of no use until it is opened again.
 func (j *Journal) Reserve(limit uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
 	case j.broken:
 		return ErrJournalBroken
-	case limit <= j.limit:
-		return nil
+	case limit <= j.limit: // the context was made without Next, or it is not the only one
+		return fmt.Errorf("oscore: journal: limit %d, but what is below %d is used", limit, j.limit)
 	case limit > j.limit+ReserveBatch:
 		return fmt.Errorf("oscore: journal: limit %d is more than %d above %d", limit, ReserveBatch, j.limit)
 	}

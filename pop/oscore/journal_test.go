@@ -299,6 +299,26 @@ func TestReserveRefusesAJump(t *testing.T) {
 	}
 }
 
+// A context that does not begin at Next would use the numbers of an earlier life again.
+func TestJournalRefusesUsedNumbers(t *testing.T) {
+	m := created(t, rand.New(rand.NewPCG(1, 1)))
+	(&ledger{map[uint64]bool{}}).life(t, m, 2*ReserveBatch)
+	j, err := OpenJournal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := j.Next()
+	c := newContext(t, journalParams, Options{Sequence: j})
+	if request, _, err := c.ProtectRequest(get("a")); err == nil {
+		t.Errorf("number %x is used again", optionOf(t, request).PartialIV)
+	}
+	if j.Next() != before {
+		t.Errorf("next %d, want %d", j.Next(), before)
+	}
+	c = newContext(t, journalParams, Options{Sequence: j, Next: before})
+	mustRequest(t, c, get("a"))
+}
+
 func TestJournalInAFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "sequence")
 	for life := range 3 {

@@ -85,9 +85,10 @@ func (c *Context) protectResponse(b *Buffer, x *Exchange, a *answer) (message.Me
 	if !isResponse(a.m.Code) {
 		return message.Message{}, fmt.Errorf("%w: code %d is no response", ErrUnprotectable, a.m.Code)
 	}
-	// The nonce of an own request has been used with the very key that would protect this.
-	if !x.served {
-		return message.Message{}, fmt.Errorf("%w: response to an own request", ErrUnprotectable)
+	// The nonce of an own request has been used with the very key that would protect this; a request that failed may be
+	// anyone's.
+	if !x.served || x.owner == nil {
+		return message.Message{}, fmt.Errorf("%w: response to an own request, or to none", ErrUnprotectable)
 	}
 	rule := observeDropped
 	if x.observes && a.m.Code>>5 == 2 {

@@ -38,11 +38,12 @@ func (p Params) derived(nonces ...[]byte) (*Context, error) {
 
 // unwrap takes a byte string of exactly size bytes out of a kid context.
 func unwrap(o Option, size int) ([]byte, bool) {
-	var nonces []byte
-	if !o.HasKIDContext || wire.UnmarshalDeterministic(o.KIDContext, &nonces) != nil {
+	var item any // a []byte would take an array of numbers too
+	if !o.HasKIDContext || wire.UnmarshalDeterministic(o.KIDContext, &item) != nil {
 		return nil, false
 	}
-	return nonces, len(nonces) == size
+	nonces, ok := item.([]byte)
+	return nonces, ok && len(nonces) == size
 }
 
 func draw(random io.Reader) ([]byte, error) {
@@ -108,16 +109,16 @@ func (w *WaitResponse1) Accept(response1 message.Message) (*Context, error) {
 	if err != nil {
 		return nil, err
 	}
+	r3, err := draw(w.random) // first, for want of it must not end the run
+	if err != nil {
+		return nil, err
+	}
 	inner, err := second.openResponse(new(Buffer), w.exchange, response1, option)
 	if err != nil {
 		return nil, err
 	}
 	if inner.Code != codes.Unauthorized {
 		return nil, fmt.Errorf("%w: response #1 is not 4.01", ErrInner)
-	}
-	r3, err := draw(w.random)
-	if err != nil {
-		return nil, err
 	}
 	return w.root.derived(r2, r3)
 }

@@ -229,6 +229,19 @@ func TestOutstandingRunsExpire(t *testing.T) {
 	}
 }
 
+func TestInitiatorWithoutRandomnessGoesOnLater(t *testing.T) {
+	request1, wait := initiate(t)
+	reply := *serve(t, newResponder(t, rand.Reader), request1).Reply
+	wait.random = bytes.NewReader(nil)
+	if _, err := wait.Accept(reply); err == nil {
+		t.Fatal("a context without R3")
+	}
+	wait.random = rand.Reader
+	if _, err := wait.Accept(reply); err != nil {
+		t.Errorf("response #1 again: %v", err)
+	}
+}
+
 func TestInitiatorRefuses(t *testing.T) {
 	r := newResponder(t, rand.Reader)
 	request1, wait := initiate(t)
@@ -252,6 +265,24 @@ func TestInitiatorRefuses(t *testing.T) {
 		}
 		reply.Options[at].Value[bit/8] ^= 1 << (bit % 8)
 	}
+	// R2 as an array of numbers, and behind a tag: a CBOR library takes both for the bytes.
+	option, written := optionOf(t, reply), reply.Options[at].Value
+	r2 := option.KIDContext[1:]
+	list := []byte{0x80 | RenewalNonce}
+	for _, b := range r2 {
+		if b >= 24 {
+			list = append(list, 0x18)
+		}
+		list = append(list, b)
+	}
+	for name, spelling := range map[string][]byte{"an array": list, "a tagged string": append([]byte{0xd7}, option.KIDContext...)} {
+		option.KIDContext = spelling
+		reply.Options[at].Value = option.Encode()
+		if _, err := wait.Accept(reply); !errors.Is(err, ErrDecode) {
+			t.Errorf("R2 as %s: got %v, want %v", name, err, ErrDecode)
+		}
+	}
+	reply.Options[at].Value = written
 	if _, err := wait.Accept(reply); err != nil {
 		t.Errorf("the true response #1 afterwards: %v", err)
 	}

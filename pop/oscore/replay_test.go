@@ -1,6 +1,7 @@
 package oscore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -161,6 +162,25 @@ func TestLostWindow(t *testing.T) {
 	next, _ := mustRequest(t, client, get("a"))
 	if _, x := mustUnprotect(t, server, next); x.WindowLost() {
 		t.Error("loss shown after recovery")
+	}
+}
+
+// A context that goes on where an earlier one stopped knows no window, also when its maker forgets to say so: a recorded
+// request would be accepted again, and its nonce protect a second response.
+func TestContextThatGoesOnHasNoWindow(t *testing.T) {
+	client, server := pair(t, nil)
+	recorded, _ := mustRequest(t, client, get("a"))
+	_, x := mustUnprotect(t, server, recorded)
+	first := mustRespond(t, server, x, false)
+
+	p := Params{MasterSecret: testSecret, SenderID: server.SenderID(), RecipientID: client.SenderID()}
+	again := newContext(t, p, Options{Next: ReserveBatch})
+	_, x = mustUnprotect(t, again, recorded)
+	if !x.WindowLost() || !again.WindowLost() {
+		t.Error("a request that may be a replay passes for a new one")
+	}
+	if second := mustRespond(t, again, x, false); bytes.Equal(optionOf(t, second).PartialIV, optionOf(t, first).PartialIV) {
+		t.Error("two responses under one nonce")
 	}
 }
 
