@@ -110,7 +110,8 @@ func (m *EncryptMessage) Open(find FindPrivate, externalAAD []byte) ([]byte, err
 }
 
 // OpenWith decrypts with the first recipient that find has the key for. find is asked with the algorithm and key id of
-// each recipient in turn; the key must be permitted what that algorithm does: derive, unwrap or, for Direct, decrypt.
+// each recipient in turn, for Direct with the algorithm of the content; the key must be permitted what that algorithm does:
+// derive, unwrap or decrypt.
 func (m *EncryptMessage) OpenWith(find FindKey, o Options) ([]byte, error) {
 	if err := m.header.check(&o); err != nil {
 		return nil, err

@@ -27,6 +27,14 @@ func (l label) value() any {
 	return l.n
 }
 
+// String is the label in errors: a text is quoted and cut, since anyone may have written it.
+func (l label) String() string {
+	if l.text != nil {
+		return fmt.Sprintf("%.32q", l.text)
+	}
+	return fmt.Sprint(l.n)
+}
+
 // parties are the six fields of PartyUInfo and PartyVInfo, each in its encoding: identity, nonce and other of both.
 const parties = 6
 
@@ -78,12 +86,12 @@ func (h *header) parse(protected, unprotected []byte) error {
 	}
 	for _, l := range seen.all[sure:seen.count] {
 		if slices.ContainsFunc(seen.all[:sure], l.equal) {
-			return malformed("header parameter %v stands in both buckets", l.value())
+			return malformed("header parameter %v stands in both buckets", l)
 		}
 	}
 	for _, l := range h.critical {
 		if !slices.ContainsFunc(seen.all[:sure], l.equal) {
-			return malformed("critical header parameter %v is not protected", l.value())
+			return malformed("critical header parameter %v is not protected", l)
 		}
 	}
 	if h.iv != nil && h.partialIV != nil {
@@ -211,7 +219,7 @@ func (h *header) checkCritical(o *Options) error {
 	for _, l := range h.critical {
 		known := l.text == nil && slices.Contains(understood, l.n)
 		if !known && !slices.Contains(o.Critical, l.value()) {
-			return unsupported(fmt.Sprintf("critical header parameter %v", l.value()))
+			return unsupported(fmt.Sprintf("critical header parameter %v", l))
 		}
 	}
 	return nil

@@ -13,7 +13,7 @@ const (
 	maxBaseIV  = 16 // bytes; no nonce of ours is longer than 13
 	maxKeys    = 64 // keys in one set; every point in it costs a check of its curve
 
-	maxRecipients = 16 // recipients of one layer; each may cost a key agreement before the message is known to be good
+	maxRecipients = 16 // recipients of one message, in all layers; each may cost a key agreement before the message is known to be good
 	maxSigners    = 16 // signatures of one message; each may cost a verification
 	maxLayers     = 2  // recipients within recipients: RFC 9052 appendix B has two, and nobody uses more
 	maxPartyInfo  = 64 // bytes of a party's identity, nonce or other, and of a salt; they are names, numbers or hashes

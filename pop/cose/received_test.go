@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/latchkey-ace/latchkey/pop/cose"
@@ -272,6 +273,22 @@ func TestWrappedKeysHaveTheLengthOfTheirAlgorithm(t *testing.T) {
 		key := mustKey(t, make([]byte, size), cose.KeyOptions{})
 		if _, err := openAs(cose.TagEncrypt, data, cose.With(key), cose.Options{}); !errors.Is(err, cose.ErrKey) {
 			t.Errorf("A128KW with a key of %d bytes: got %v, want %v", size, err, cose.ErrKey)
+		}
+	}
+}
+
+// What a header says stands in errors, and so in logs: never with line breaks, and never at length.
+func TestErrorsCutLabels(t *testing.T) {
+	name := "\n" + strings.Repeat("a", 500)
+	for what, buckets := range map[string][2]map[any]any{
+		"in both buckets": {{1: -7, name: 0}, {name: 0}},
+		"not protected":   {{1: -7, 2: []string{name}}, {}},
+		"not understood":  {{1: -7, 2: []string{name}, name: 0}, {}},
+	} {
+		data := mustMarshal(t, []any{mustMarshal(t, buckets[0]), buckets[1], content, make([]byte, 64)})
+		_, err := cose.VerifySign1(data, func(cose.Algorithm, cose.KeyID) (*ecdsa.PublicKey, error) { return nil, nil }, nil)
+		if err == nil || len(err.Error()) > 150 || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "aaa") {
+			t.Errorf("%s: got %v, want the label quoted and cut", what, err)
 		}
 	}
 }

@@ -19,7 +19,7 @@ type need struct {
 	op   KeyOperation // of a key that is used directly
 }
 
-// parseRecipients reads 1 to 16 recipients. depth is that of the array, from 1.
+// parseRecipients reads 1 to 16 recipients, those of the layer below counted. depth is that of the array, from 1.
 func parseRecipients(r *reader, depth int) ([]recipient, error) {
 	n, ok := r.items(majorArray)
 	if !ok || n == 0 || n > maxRecipients {
@@ -29,9 +29,13 @@ func parseRecipients(r *reader, depth int) ([]recipient, error) {
 		return nil, malformed("recipients nested deeper than %d", maxLayers)
 	}
 	list := make([]recipient, n)
+	total := n
 	for i := range list {
 		if err := list[i].parse(r, depth); err != nil {
 			return nil, err
+		}
+		if total += len(list[i].nested); total > maxRecipients {
+			return nil, malformed("more than %d recipients in all layers", maxRecipients)
 		}
 	}
 	return list, nil

@@ -49,6 +49,36 @@ func TestEveryRecipientOpens(t *testing.T) {
 	}
 }
 
+// A key that says what content it is for is found for that, also by a recipient that says no more than direct.
+func TestDirectRecipientFindsATypedKeyInASet(t *testing.T) {
+	key := mustKey(t, bytes.Repeat([]byte{4}, 16), cose.KeyOptions{ID: cose.KeyID("a"), Algorithm: cose.A128GCM})
+	other := mustKey(t, bytes.Repeat([]byte{5}, 16), cose.KeyOptions{ID: cose.KeyID("a"), Algorithm: cose.AESCCM16_128_128})
+	data, err := cose.Encrypt(cose.Content{Algorithm: cose.A128GCM, Data: content}, []cose.To{{Key: key, Algorithm: cose.Direct}}, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := openAs(cose.TagEncrypt, data, cose.KeySet{other, key}.Find, cose.Options{}); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// Layers of recipients do not multiply what a message may cost before it is known to be good.
+func TestRecipientsAreBoundedInAllLayers(t *testing.T) {
+	message := func(outer, inner int) []byte {
+		wrapped := append(unhex(t, "8440a10122"+"5818"), make([]byte, 24)...) // A128KW under a key that recipients of its own give
+		wrapped = append(wrapped, 0x80+byte(inner))
+		wrapped = append(wrapped, bytes.Repeat(append(unhex(t, "8340a10122"+"5818"), make([]byte, 24)...), inner)...)
+		return slices.Concat(unhex(t, "8443a10101"+"a1054c000000000000000000000000"+"50"), make([]byte, 16),
+			[]byte{0x80 + byte(outer)}, bytes.Repeat(wrapped, outer))
+	}
+	if _, err := cose.ParseEncrypt(message(4, 3)); err != nil {
+		t.Errorf("16 recipients: %v", err)
+	}
+	if _, err := cose.ParseEncrypt(message(4, 4)); !errors.Is(err, cose.ErrMalformed) {
+		t.Errorf("20 recipients: got %v, want %v", err, cose.ErrMalformed)
+	}
+}
+
 // TestDirectRecipientsAreAlone: who gets the content key itself would share it with all others (RFC 9052 §8.5).
 func TestDirectRecipientsAreAlone(t *testing.T) {
 	to, keys, _ := household(t)

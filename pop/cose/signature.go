@@ -204,7 +204,7 @@ func findFor(h *header, find FindKey, alg Algorithm, ops ...KeyOperation) (*Key,
 	if find == nil {
 		return nil, unfit("no key for %v", h.alg)
 	}
-	key, err := find(h.alg, h.kid)
+	key, err := find(alg, h.kid)
 	if err != nil {
 		return nil, fmt.Errorf("find key: %w", err)
 	}
