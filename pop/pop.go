@@ -51,8 +51,9 @@ type Claims struct {
 	Confirmation Confirmation
 	Grant        *GrantRef
 
-	// Unknown are the other claims of a CWT, each value one encoded CBOR item as it stood in the token. Their issuer
-	// vouches for them, but nobody here has looked inside. A JWT has none: pop/jose names every claim it knows.
+	// Unknown are the other claims, each value as it stood in the token: one encoded CBOR item in a CWT, JSON in a JWT, whose
+	// claims have names. Their issuer vouches for them, but nobody here has looked inside. They are written in a CWT only:
+	// pop/jose names every claim that it makes.
 	Unknown map[ClaimLabel][]byte
 }
 

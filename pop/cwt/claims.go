@@ -298,7 +298,7 @@ func indexes(raw wire.RawMessage) ([]uint, error) {
 	list := make([]uint, 0, n)
 	for range n {
 		var index uint64
-		if major, index, rest, ok = head(rest); !ok || major != majorUnsigned || index > maxInt64 {
+		if major, index, rest, ok = head(rest); !ok || major != majorUnsigned || index >= aif.MaxEntries {
 			return nil, errGrant
 		}
 		list = append(list, uint(index))

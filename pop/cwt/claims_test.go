@@ -120,6 +120,7 @@ func TestClaimsThatAreRefused(t *testing.T) {
 		{"indexes in descending order", once("820100", ordered)},
 		{"an index twice", once("820000", ordered)},
 		{"a negative index", once("8120", ordered)},
+		{"an index that 32 bits take for 0", once("811b0000000100000000", ordered)},
 		{"indexes into a scope in another order", once("8100", "094b8282622f620282622f6101")},
 		{"indexes into a scope with a path twice", once("8100", "094b8282622f610182622f6102")},
 		{"cnf with an unknown method only", "a108a118c84100"},
@@ -223,6 +224,9 @@ func TestClaimsThatAreNotSealed(t *testing.T) {
 		{"a cnonce of 65 bytes", func(c *pop.Claims) { c.CNonce = make([]byte, 65) }},
 		{"a thumbprint of 31 bytes", func(c *pop.Claims) { c.Confirmation = pop.Confirmation{Thumbprint: make([]byte, 31)} }},
 		{"a thumbprint beside a key", func(c *pop.Claims) { c.Confirmation.Thumbprint = make([]byte, 32) }},
+		{"two unknown claims under one name", func(c *pop.Claims) {
+			c.Unknown = map[pop.ClaimLabel][]byte{{Name: "x"}: {0}, {Name: "x", Number: 1}: {1}}
+		}},
 		{"an unknown claim under a known label", func(c *pop.Claims) { c.Unknown = unknown(pop.ClaimLabel{Number: 4}, 0) }},
 		{"an unknown claim under the label of an absent one", func(c *pop.Claims) { c.Unknown = unknown(pop.ClaimLabel{Number: 1}, 0x61, 'x') }},
 		{"an unknown claim that is no CBOR", func(c *pop.Claims) { c.Unknown = unknown(pop.ClaimLabel{Number: 41}, 0x42, 0) }},

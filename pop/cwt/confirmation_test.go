@@ -24,6 +24,7 @@ func TestInputMaterial(t *testing.T) {
 		{"everything", "a70041010101" + ms + "0329040a" + "0541ee0641cc", &pop.InputMaterial{
 			ID: []byte{1}, MasterSecret: secret, Version: 1, HKDF: -10, Algorithm: cose.AESCCM16_64_128, Salt: []byte{0xee}, ContextID: []byte{0xcc},
 		}},
+		{"an empty context id, which is not none", "a3004101" + ms + "0640", &pop.InputMaterial{ID: []byte{1}, MasterSecret: secret, ContextID: []byte{}}},
 		{"no id", "a1" + ms, nil},
 		{"no ms", "a1004101", nil},
 		{"an empty id", "a20040" + ms, nil},
@@ -59,6 +60,9 @@ func TestInputMaterial(t *testing.T) {
 	if _, err := ParseConfirmation(unhex(t, "a104a3004101"+ms+"0700")); !errors.As(err, &unknown) || unknown.Label != int64(7) {
 		t.Errorf("got %v, want label 7 named", err)
 	}
+	if _, err := ParseInputMaterial(unhex(t, "a3004101"+ms+"78640a"+strings.Repeat("61", 99)+"00")); err == nil || len(err.Error()) > 150 || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want the name quoted and cut", err)
+	}
 	for _, bad := range []pop.InputMaterial{{}, {ID: []byte{1}}, {ID: []byte{1}, MasterSecret: secret, Salt: make([]byte, 65)}} {
 		if data, err := EncodeInputMaterial(&bad); err == nil {
 			t.Errorf("got %x", data)
@@ -88,6 +92,7 @@ func TestConfirmations(t *testing.T) {
 		{"a Sign1 as an encrypted key", "a10284" + "43a10126" + "a0" + "40" + "40", false},
 		{"a broken key", "a101a10104", false},
 		{"a byte after", "a103410500", false},
+		{"more than 65536 bytes", "a2034105" + "18c85a00010000" + strings.Repeat("00", 65536), false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -16,6 +16,9 @@ type UnknownParameterError struct {
 }
 
 func (e *UnknownParameterError) Error() string {
+	if name, ok := e.Label.(string); ok { // its writer's words, which could be long and go over several lines
+		return fmt.Sprintf("unknown parameter %.64q of OSCORE input material", name)
+	}
 	return fmt.Sprintf("unknown parameter %v of OSCORE input material", e.Label)
 }
 
@@ -27,7 +30,7 @@ type material struct {
 	HKDF      int64          `cbor:"3,keyasint,omitempty"`
 	Algorithm cose.Algorithm `cbor:"4,keyasint,omitempty"`
 	Salt      []byte         `cbor:"5,keyasint,omitempty"`
-	ContextID []byte         `cbor:"6,keyasint,omitempty"`
+	ContextID []byte         `cbor:"6,keyasint,omitzero"` // an empty one is not none (RFC 8613 §3.2.1)
 }
 
 // EncodeInputMaterial gives the deterministic OSCORE_Input_Material.

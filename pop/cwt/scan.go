@@ -79,7 +79,7 @@ func (f fields) get(number int64) (wire.RawMessage, bool) {
 // for anything else, right or wrong.
 func scanMap(data []byte, r *room) (fields, bool) {
 	major, n, rest, ok := head(data)
-	if !ok || major != majorMap || n > wire.MaxElements || n > uint64(len(rest)) {
+	if !ok || major != majorMap || n > wire.MaxElements || n > uint64(len(rest)) || len(data) > wire.MaxSize {
 		return nil, false
 	}
 	f := fields(r[:0])

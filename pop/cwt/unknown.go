@@ -52,6 +52,9 @@ func addUnknown(data []byte, unknown map[pop.ClaimLabel][]byte) ([]byte, error) 
 		if err != nil {
 			return nil, fmt.Errorf("claim %.64v: %w", label, err)
 		}
+		if _, twice := entries[string(key)]; twice { // ClaimLabel has two ways to say a name
+			return nil, fmt.Errorf("claim %.64v is there twice", label)
+		}
 		entries[string(key)] = value
 	}
 	out, err := wire.Marshal(len(entries))

@@ -43,8 +43,8 @@ func SignAccess(t AccessToken, s Signer) (string, error) {
 // OpenAccess verifies an access token (RFC 9068 §4). Keys, Issuer, Audience and Now must be given; Type and Require are set
 // here. The caller still checks possession and scope. Errors as of Verify.
 func OpenAccess(token string, e Expect) (*AccessToken, error) {
-	if e.Issuer == "" || e.Audience == "" || e.Now.IsZero() {
-		return nil, errors.New("verify access token: issuer, audience and time must be given")
+	if e.Keys == nil || e.Issuer == "" || e.Audience == "" || e.Now.IsZero() {
+		return nil, errors.New("verify access token: keys, issuer, audience and time must be given")
 	}
 	e.Type, e.Require = TypeAccessToken, append(slices.Clone(e.Require), accessRequired...)
 	t, err := Verify(token, e)

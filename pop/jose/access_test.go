@@ -114,6 +114,20 @@ func TestConfirmationsOfOthers(t *testing.T) {
 	}
 }
 
+// A token that brings its own key could be anyone's, whatever issuer it names.
+func TestAccessTokenDoesNotBringItsKey(t *testing.T) {
+	jwk, err := issuerKey(t, "").JWK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := readRFC(t, "rfc9068-3")
+	e := expectAccess(t)
+	e.Keys, e.Embedded = nil, true
+	if got, err := jose.OpenAccess(forge(t, `{"typ":"at+jwt","alg":"ES256","jwk":`+string(jwk)+`}`, string(x.Claims)), e); err == nil {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func accessFor(t testing.TB, cnf *jose.Confirmation) jose.AccessToken {
 	return jose.AccessToken{
 		Registered: jose.Registered{

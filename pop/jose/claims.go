@@ -1,6 +1,7 @@
 package jose
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ var errRequired = errors.New("required by RFC 9068 §2.2")
 // encodeClaims writes the payload. It refuses what decodeClaims would.
 func encodeClaims(c *pop.Claims) ([]byte, error) {
 	if len(c.Unknown) > 0 {
-		return nil, errors.New("claims of a CWT have no name here")
+		return nil, errors.New("only claims that are known are written")
 	}
 	if err := checkTexts(c); err != nil {
 		return nil, err
@@ -160,8 +161,8 @@ func bytesOrNone(b []byte) any {
 	return encode64(b)
 }
 
-// decodeClaims reads a payload whose signature is verified. Every error is ErrClaims. Unknown claims are ignored (RFC 7519 §4), but duplicate
-// names inside them are not.
+// decodeClaims reads a payload whose signature is verified. Every error is ErrClaims. Unknown claims are kept for the caller
+// (RFC 7519 §4); duplicate names are refused inside them too.
 func decodeClaims(payload []byte) (*pop.Claims, error) {
 	o, err := parse(payload)
 	if err != nil {
@@ -176,7 +177,27 @@ func decodeClaims(payload []byte) (*pop.Claims, error) {
 	if c.Confirmation, err = decodeConfirmation(o[claimConfirmation]); err != nil {
 		return nil, fmt.Errorf("%w: %s: %v", ErrClaims, claimConfirmation, err)
 	}
+	if err := keepUnknown(o, c); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrClaims, err)
+	}
 	return c, nil
+}
+
+func keepUnknown(o object, c *pop.Claims) error {
+	for n, raw := range o {
+		switch {
+		case claimNames[n]:
+			continue
+		case n == "":
+			return errors.New("claim without a name")
+		case len(c.Unknown) == maxOther:
+			return fmt.Errorf("more than %d unknown claims", maxOther)
+		case c.Unknown == nil:
+			c.Unknown = make(map[pop.ClaimLabel][]byte)
+		}
+		c.Unknown[pop.ClaimLabel{Name: string(n)}] = bytes.Clone(raw)
+	}
+	return nil
 }
 
 func decodeTexts(o object, c *pop.Claims) error {

@@ -21,7 +21,7 @@ func targetOf(raw string) (string, error) {
 		return "", errURL // the parser's words would repeat the URL, with what may be secret in it
 	}
 	scheme, host, port := strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), u.Port()
-	if host == "" || strings.Contains(host, "%") || scheme != "https" && scheme != "http" {
+	if host == "" || !printable(u.Host) || strings.Contains(host, "%") || scheme != "https" && scheme != "http" {
 		return "", errURL
 	}
 	if strings.Contains(host, ":") {
@@ -30,8 +30,11 @@ func targetOf(raw string) (string, error) {
 	if port != "" && port != map[string]string{"http": "80", "https": "443"}[scheme] {
 		host += ":" + port
 	}
-	path := plainEscapes(u.EscapedPath())
+	path := u.RawPath // EscapedPath writes anew, with %2F as /, what holds a character that should have been escaped
 	if path == "" {
+		path = u.EscapedPath()
+	}
+	if path = plainEscapes(path); path == "" {
 		path = "/"
 	}
 	return fmt.Sprintf("%s://%s%s", scheme, host, path), nil

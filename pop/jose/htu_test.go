@@ -18,6 +18,8 @@ func TestTargetOf(t *testing.T) {
 		{"https://as.example/Token", "https://as.example/Token"},
 		{"https://as.example/a%2fb%7e%41", "https://as.example/a%2Fb~A"},
 		{"https://as.example/a%2Fb", "https://as.example/a%2Fb"},
+		{`https://as.example/a%2Fb"`, `https://as.example/a%2Fb"`}, // a stray character makes no other escape another path
+		{"https://as.example/a%2Fb^%3f", "https://as.example/a%2Fb^%3F"},
 		{"https://as.example/a/../b", "https://as.example/a/../b"},
 		{"https://as.example//a/", "https://as.example//a/"},
 		{"https://[2001:DB8::1]:443/a", "https://[2001:db8::1]/a"},
@@ -37,6 +39,7 @@ func TestTargetOf(t *testing.T) {
 		{"https://as.example/%2", ""},
 		{"https://as.example:port/", ""},
 		{"https://[fe80::1%25eth0]/", ""},
+		{"https://ban%E2%84%AA.example/", ""}, // the Kelvin sign, whose lower case is a k
 		{"https://as.example/" + strings.Repeat("a", 2048), ""},
 	}
 	for _, tt := range tests {

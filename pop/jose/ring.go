@@ -131,6 +131,9 @@ func (r *Ring) Withdraw(kid string, now time.Time) (*Ring, error) {
 		switch {
 		case lost.signs(now) && s.waits(now):
 			s.From = now
+			if s.Publish.After(now) {
+				s.Publish = now
+			}
 		case lost.waits(now) && s.signs(now):
 			s.Until = time.Time{}
 		}

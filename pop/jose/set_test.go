@@ -238,6 +238,21 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// A key that is lost goes, though the next one is not published yet: by plan, or because a clock went back.
+func TestWithdrawBeforeTheNextIsPublished(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	a := jose.Slot{Signer: jose.Signer{Key: newKey(), ID: "a"}, Publish: now, From: now, Until: now.Add(2 * lead)}
+	b := jose.Slot{Signer: jose.Signer{Key: newKey(), ID: "b"}, Publish: now.Add(lead), From: now.Add(2 * lead)}
+	r, err := jose.NewRing(jose.Pace{Lead: lead, Keep: keep}, a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err = r.Withdraw("a", now); err != nil {
+		t.Fatal(err)
+	}
+	ringAt(t, r, now, "b", "b")
+}
+
 // TestNobodyMeetsAnUnknownKey walks a year of rotations: a verifier that fetches the set once a day knows the key of every
 // token that is alive.
 func TestNobodyMeetsAnUnknownKey(t *testing.T) {
