@@ -28,8 +28,8 @@ func TestTokenSizes(t *testing.T) {
 			t.Errorf("%s: %.0f %s, want %s", r.What, r.Figure, r.Unit, r.Goal)
 		}
 	}
-	if judged != 6 {
-		t.Errorf("%d sizes have a goal, want 6", judged)
+	if judged != 8 {
+		t.Errorf("%d sizes have a goal, want 8", judged)
 	}
 }
 
@@ -137,5 +137,18 @@ func TestTable(t *testing.T) {
 	var read struct{ Rows []struct{ Ratio float64 } }
 	if err := json.Unmarshal(out.Bytes(), &read); err != nil || len(read.Rows) != 4 || read.Rows[0].Ratio != 3 {
 		t.Errorf("got %s (%v), want four rows, the first with ratio 3", out.String(), err)
+	}
+}
+
+// TestPush: a lock keeps what one round sends it.
+func TestPush(t *testing.T) {
+	b := &bench{dir: t.TempDir()}
+	h, err := b.newHouse(t.Context(), "push", provision.ClockSynced)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.store.Close()
+	if took, err := b.pushAll(t.Context(), h, false); err != nil || len(took) != pushRound {
+		t.Errorf("%d of %d pushed: %v", len(took), pushRound, err)
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/latchkey-ace/latchkey/storage/device"
 )
 
-// pushRound is how many tokens one run of a lock is sent: it keeps no more sessions than resource.MaxSessions.
-const pushRound = 50
+// pushRound is how many tokens one run of a lock is sent beside the first: it keeps no more of one grant.
+const pushRound = resource.MaxOfGrant - 1
 
 // push measures from the server's decision to push until the lock's answer is verified: what the phone waits for beside
 // the token itself.
