@@ -130,7 +130,7 @@ func (p *phone) peerServer(cmd *cobra.Command, conn net.PacketConn, keys keyfile
 		Refused: func(address string, why error) { t.words("refused a message from %s: %v", address, why) },
 	})
 	if keys.PSK != nil {
-		return dtls.NewServer(conn, onePSK(keys), security, dtls.Options{Tap: t.messages("inside DTLS")})
+		return dtls.NewServer(conn, onePSK{keys, t}, security, dtls.Options{Tap: t.messages("inside DTLS")})
 	}
 	return coapsec.NewEndpoint(conn, security, coapsec.EndpointOptions{Tap: t.messages("on the air")})
 }
@@ -155,11 +155,15 @@ func (o oneContext) Find(kid, kidContext []byte, hasContext bool) (coapsec.Assoc
 }
 
 // onePSK is a table of one pre-shared key.
-type onePSK keyfile.Keys
+type onePSK struct {
+	keyfile.Keys
+	trace trace
+}
 
 // Find implements dtls.Keys. The identity is no secret: it crosses the network in clear.
-func (o onePSK) Find(identity []byte, _ netip.AddrPort) (key []byte, session any, err error) {
+func (o onePSK) Find(identity []byte, peer netip.AddrPort) (key []byte, session any, err error) {
 	if string(identity) != o.Identity {
+		o.trace.words("refused a handshake from %s: unknown psk_identity", peer)
 		return nil, nil, errors.New("unknown psk_identity")
 	}
 	return o.PSK, o.Identity, nil

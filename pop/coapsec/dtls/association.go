@@ -44,6 +44,9 @@ func (a *association) run(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	conn, err := a.open()
+	if errors.Is(err, errEnded) { // a flood of strangers does this: not worth a line
+		return
+	}
 	if err != nil {
 		a.server.o.Log.Error("dtls association", "error", err)
 		return
@@ -105,7 +108,7 @@ func (a *association) key(identity []byte) (key []byte, err error) {
 		}
 		if err != nil {
 			a.denied.Store(true)
-			a.server.o.Log.Info("dtls handshake refused", "peer", a.home, "error", err)
+			a.server.o.Log.Debug("dtls handshake refused", "peer", a.home, "error", err)
 		}
 	}()
 	if len(identity) == 0 || len(identity) > maxIdentity {

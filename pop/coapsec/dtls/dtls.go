@@ -24,7 +24,8 @@ import (
 type Keys interface {
 	// Find returns the key for a psk_identity of 1 to 4096 bytes, of 16 bytes at least, and a comparable value other than
 	// nil that stands for it in Peer.Session and Server.End. peer has shown that it receives at its address. An error
-	// ends the handshake with illegal_parameter, whatever it says (RFC 9202 §3.3.2); it goes to the log.
+	// ends the handshake with illegal_parameter, whatever it says (RFC 9202 §3.3.2); it goes to the log at level Debug, for
+	// strangers can cause it at will.
 	Find(identity []byte, peer netip.AddrPort) (key []byte, session any, err error)
 }
 

@@ -16,8 +16,8 @@ const (
 
 	// defaultMaxHandshakes is what a flood can keep busy at once, about 12 MiB.
 	defaultMaxHandshakes = 256
-	// handshakeShare is the part of the proven handshakes that one IP address may hold: one host is no reason to turn
-	// others away, and whole houses share an address.
+	// handshakeShare is the part of the proven handshakes that one IPv4 address or one IPv6 link may hold: one host is no
+	// reason to turn others away, and whole houses share an address.
 	handshakeShare = 4
 	// handshakeTimeout covers four retransmissions of a flight (1, 2, 4 and 8 s; RFC 6347 §4.2.4.1).
 	handshakeTimeout = 20 * time.Second

@@ -70,8 +70,18 @@ func (s *Server) oldestUnproven() *association {
 	return nil
 }
 
-// prove takes note that the client of a handshake receives at its address. One IP address may hold a share of these:
-// beyond it, the oldest handshake from there ends.
+// hostOf is who may be one client: an IP address, or the link of an IPv6 one, whose lower 64 bits it has at will.
+func hostOf(a netip.Addr) netip.Prefix {
+	bits := a.BitLen()
+	if a.Is6() {
+		bits = 64
+	}
+	host, _ := a.WithZone("").Prefix(bits) // bits always fit
+	return host
+}
+
+// prove takes note that the client of a handshake receives at its address. One host may hold a share of these: beyond it,
+// the oldest handshake from there ends.
 func (s *Server) prove(a *association) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,7 +92,7 @@ func (s *Server) prove(a *association) {
 	var oldest *association
 	held := 0
 	for e := s.handshakes.Front(); e != nil; e = e.Next() {
-		if other := e.Value.(*association); other.proven && other.home.Addr() == a.home.Addr() {
+		if other := e.Value.(*association); other.proven && hostOf(other.home.Addr()) == hostOf(a.home.Addr()) {
 			if oldest == nil {
 				oldest = other
 			}

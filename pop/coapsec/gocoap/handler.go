@@ -48,7 +48,8 @@ func (h routed) ServeCoAP(ctx context.Context, r *coapsec.Request) message.Messa
 
 type peerKey struct{}
 
-// Peer is who made the request, if ctx is the context of a request that came through Handler.
+// Peer is who made the request, if ctx is the context of a request that came through Handler. That ok is true says nothing
+// about keys: a peer without Context and Session, as behind Security's plain handler, is anybody.
 func Peer(ctx context.Context) (peer coapsec.Peer, ok bool) {
 	peer, ok = ctx.Value(peerKey{}).(coapsec.Peer)
 	return peer, ok
