@@ -1,6 +1,7 @@
 package ace
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -37,14 +38,9 @@ type identityMap struct {
 func (p PSKIdentity) Encode() ([]byte, error) {
 	identity := p.Token
 	if p.KeyID != nil {
-		kid, err := wire.Marshal(p.KeyID)
-		if err != nil {
-			return nil, fmt.Errorf("psk_identity: %w", err)
-		}
-		var m identityMap
-		m.Confirmation.Key.Type, m.Confirmation.Key.ID = keyTypeSymmetric, kid
-		if identity, err = wire.Marshal(m); err != nil {
-			return nil, fmt.Errorf("psk_identity: %w", err)
+		var err error
+		if identity, err = encodeKeyIdentity(p.KeyID); err != nil {
+			return nil, err
 		}
 	}
 	read, err := ParsePSKIdentity(identity)
@@ -84,6 +80,20 @@ func ParsePSKIdentity(identity []byte) (PSKIdentity, error) {
 	return PSKIdentity{}, errPSKIdentity
 }
 
+func encodeKeyIdentity(id []byte) ([]byte, error) {
+	kid, err := wire.Marshal(id)
+	if err != nil {
+		return nil, fmt.Errorf("psk_identity: %w", err)
+	}
+	var m identityMap
+	m.Confirmation.Key.Type, m.Confirmation.Key.ID = keyTypeSymmetric, kid
+	identity, err := wire.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("psk_identity: %w", err)
+	}
+	return identity, nil
+}
+
 func parseKeyIdentity(identity []byte) (PSKIdentity, error) {
 	var cnf map[int64]map[int64]map[int64]any
 	if err := wire.UnmarshalDeterministic(identity, &cnf); err != nil {
@@ -96,6 +106,11 @@ func parseKeyIdentity(identity []byte) (PSKIdentity, error) {
 		return PSKIdentity{}, errPSKIdentity
 	}
 	if len(kid) == 0 || len(kid) > cose.MaxKeyID {
+		return PSKIdentity{}, errPSKIdentity
+	}
+	// Written again it must be the same: the decoder passes over tags.
+	again, err := encodeKeyIdentity(kid)
+	if err != nil || !bytes.Equal(again, identity) {
 		return PSKIdentity{}, errPSKIdentity
 	}
 	return PSKIdentity{KeyID: kid}, nil
