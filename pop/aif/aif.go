@@ -29,11 +29,13 @@ type Rights []Entry
 
 // New merges entries: methods of one path are united (RFC 9237 §2.2), entries without a method vanish. It checks
 // nothing: Encode, Parse and CheckPath do.
-func New(entries ...Entry) Rights {
-	sorted := slices.Clone(entries)
-	slices.SortStableFunc(sorted, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
-	var out Rights
-	for _, e := range sorted {
+func New(entries ...Entry) Rights { return merge(slices.Clone(entries)) }
+
+// merge is New for entries that nobody else has: their memory is used again.
+func merge(entries []Entry) Rights {
+	slices.SortStableFunc(entries, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+	out := entries[:0]
+	for _, e := range entries {
 		switch last := len(out) - 1; {
 		case e.Methods == 0:
 		case last >= 0 && out[last].Path == e.Path:
@@ -41,6 +43,9 @@ func New(entries ...Entry) Rights {
 		default:
 			out = append(out, e)
 		}
+	}
+	if len(out) == 0 {
+		return nil
 	}
 	return out
 }

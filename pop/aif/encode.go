@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
@@ -11,42 +12,47 @@ import (
 var errShape = errors.New("rights are not an array of [path, methods]")
 
 // Parse decodes [* [path, methods]] (RFC 9237 §3). Entries of one path are merged; an unknown method bit, an unusable
-// path, more than MaxEntries entries and trailing bytes are refused.
+// path, more than MaxEntries entries, a head that is longer than needed and trailing bytes are refused.
 func Parse(data []byte) (Rights, error) {
-	var item any
-	if err := wire.Unmarshal(data, &item); err != nil {
-		return nil, fmt.Errorf("rights: %w", err)
-	}
-	list, ok := item.([]any)
-	if !ok {
+	major, n, rest, ok := wire.Head(data)
+	switch {
+	case !ok || major != wire.MajorArray:
 		return nil, errShape
+	case n > MaxEntries:
+		return nil, tooMany(n)
 	}
-	if len(list) > MaxEntries {
-		return nil, tooMany(len(list))
-	}
-	entries := make([]Entry, 0, len(list))
-	for _, item := range list {
-		e, err := parseEntry(item)
-		if err != nil {
+	entries := make([]Entry, 0, n)
+	for range n {
+		var e Entry
+		var err error
+		if e, rest, err = parseEntry(rest); err != nil {
 			return nil, err
 		}
 		entries = append(entries, e)
 	}
-	return New(entries...), nil
+	if len(rest) > 0 {
+		return nil, errShape
+	}
+	return merge(entries), nil
 }
 
-func parseEntry(item any) (Entry, error) {
-	pair, ok := item.([]any)
-	if !ok || len(pair) != 2 {
-		return Entry{}, errShape
+// parseEntry reads one [path, methods] and gives what follows it.
+func parseEntry(data []byte) (e Entry, rest []byte, err error) {
+	major, n, rest, ok := wire.Head(data)
+	if !ok || major != wire.MajorArray || n != 2 {
+		return e, nil, errShape
 	}
-	path, isText := pair[0].(string)
-	bits, isInt := pair[1].(int64) // bits from 39 on, 63 among them, have no meaning
-	if !isText || !isInt || bits < 0 {
-		return Entry{}, errShape
+	major, n, rest, ok = wire.Head(rest)
+	if !ok || major != wire.MajorText || n > uint64(len(rest)) || !utf8.Valid(rest[:n]) {
+		return e, nil, errShape
 	}
-	e := Entry{Path: path, Methods: Methods(bits)}
-	return e, e.check()
+	e.Path, rest = string(rest[:n]), rest[n:]
+	major, n, rest, ok = wire.Head(rest)
+	if !ok || major != wire.MajorUint {
+		return e, nil, errShape
+	}
+	e.Methods = Methods(n)
+	return e, rest, e.check()
 }
 
 func (e Entry) check() error {
@@ -59,7 +65,7 @@ func (e Entry) check() error {
 	return nil
 }
 
-func tooMany(n int) error { return fmt.Errorf("%d rights, at most %d", n, MaxEntries) }
+func tooMany[N int | uint64](n N) error { return fmt.Errorf("%d rights, at most %d", n, MaxEntries) }
 
 // Check says why the rights cannot be encoded, or nil.
 func (r Rights) Check() error {

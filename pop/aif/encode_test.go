@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
 
 type vectors struct {
@@ -122,6 +123,15 @@ func TestParseRefuses(t *testing.T) {
 		{"an indefinite array", "9f82622f6101ff"},
 		{"a trailing byte", "8182622f610100"},
 		{"a tag", "d9052281" + "82622f6101"},
+		{"a tagged path", "8182c6622f6101"},
+		{"a path that is not UTF-8", "8182622fff01"},
+		{"a path of 2^64 - 1 bytes", "81827bffffffffffffffff"},
+		{"a path of an indefinite length", "81827f622f61ff01"},
+		{"2^63 - 1 entries", "9b7fffffffffffffff"},
+		{"the number of entries in a longer head", "980182622f6101"},
+		{"an entry in a longer head", "819802622f6101"},
+		{"a path in a longer head", "818278022f6101"},
+		{"methods in a longer head", "8182622f611801"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -206,6 +216,9 @@ func FuzzParse(f *testing.F) {
 		rights, err := aif.Parse(data)
 		if err != nil {
 			return
+		}
+		if err := wire.UnmarshalDeterministic(data, new(any)); err != nil {
+			t.Fatalf("parsed %v, but the strict decoder says: %v", rights, err)
 		}
 		encoded, err := rights.Encode()
 		if err != nil {

@@ -175,7 +175,7 @@ func checkClaims(c *pop.Claims, set fields) error {
 		return err
 	}
 	rawScope, _ := set.get(claimScope)
-	if sent, err := byteString(rawScope); err != nil || !bytes.Equal(sent, sorted) {
+	if sent, err := content(rawScope); err != nil || !bytes.Equal(sent, sorted) {
 		return errors.New("indexes into a scope that is not in deterministic order")
 	}
 	if slices.Max(c.Grant.Once) >= uint(len(c.Scope)) {
@@ -228,7 +228,7 @@ func readConfirmation(c *pop.Claims, raw wire.RawMessage) (err error) {
 }
 
 func readScope(c *pop.Claims, raw wire.RawMessage) error {
-	encoded, err := byteString(raw)
+	encoded, err := content(raw)
 	if err != nil {
 		return err
 	}
@@ -273,7 +273,7 @@ func readGrant(c *pop.Claims, raw wire.RawMessage) error {
 		return errGrant
 	}
 	ref := &pop.GrantRef{Epoch: uint64(epoch)}
-	id, err := byteString(set[1].value)
+	id, err := content(set[1].value)
 	if err != nil || len(id) != len(ref.Grant) {
 		return errGrant
 	}
@@ -291,14 +291,14 @@ var errGrant = errors.New("not {0: epoch, 1: grant id, ? 2: indexes}")
 
 // indexes reads an array of few, different and ascending numbers.
 func indexes(raw wire.RawMessage) ([]uint, error) {
-	major, n, rest, ok := head(raw)
-	if !ok || major != majorArray || n == 0 || n > maxOnce {
+	major, n, rest, ok := wire.Head(raw)
+	if !ok || major != wire.MajorArray || n == 0 || n > maxOnce {
 		return nil, errGrant
 	}
 	list := make([]uint, 0, n)
 	for range n {
 		var index uint64
-		if major, index, rest, ok = head(rest); !ok || major != majorUnsigned || index >= aif.MaxEntries {
+		if major, index, rest, ok = wire.Head(rest); !ok || major != wire.MajorUint || index >= aif.MaxEntries {
 			return nil, errGrant
 		}
 		list = append(list, uint(index))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/cose"
+	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
 
 var (
@@ -163,7 +164,7 @@ func (k Keys) open(tag cose.Tag, data []byte, l layers) (*pop.Claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(content) > 0 && content[0]>>5 == majorTag && (k.Relaxed || tag == cose.TagEncrypt0) {
+	if len(content) > 0 && content[0]>>5 == wire.MajorTag && (k.Relaxed || tag == cose.TagEncrypt0) {
 		return k.openNested(content, l)
 	}
 	if k.RequireSignature && !l.signed {

@@ -9,32 +9,20 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
 
-// CBOR major types (RFC 8949 §3.1).
-const (
-	majorUnsigned = 0
-	majorNegative = 1
-	majorBytes    = 2
-	majorText     = 3
-	majorArray    = 4
-	majorMap      = 5
-	majorTag      = 6
-	majorSimple   = 7
-)
-
 const maxInt64 = math.MaxInt64
 
 var errWrongType = errors.New("wrong type")
 
 // integer reads one item that must be an integer of 64 bits with sign, not a tag around one.
 func integer(raw wire.RawMessage) (int64, error) {
-	major, n, rest, ok := head(raw)
+	major, n, rest, ok := wire.Head(raw)
 	if !ok || len(rest) > 0 {
 		return as[int64](raw)
 	}
 	switch {
-	case major == majorUnsigned && n <= maxInt64:
+	case major == wire.MajorUint && n <= maxInt64:
 		return int64(n), nil
-	case major == majorNegative && n <= maxInt64:
+	case major == wire.MajorNegative && n <= maxInt64:
 		return -1 - int64(n), nil
 	}
 	return 0, errWrongType
@@ -42,11 +30,11 @@ func integer(raw wire.RawMessage) (int64, error) {
 
 // text reads one item that must be a text string.
 func text(raw wire.RawMessage) (string, error) {
-	major, n, rest, ok := head(raw)
+	major, n, rest, ok := wire.Head(raw)
 	if !ok || n != uint64(len(rest)) {
 		return as[string](raw)
 	}
-	if major != majorText || !utf8.Valid(rest) {
+	if major != wire.MajorText || !utf8.Valid(rest) {
 		return "", errWrongType
 	}
 	return string(rest), nil
@@ -54,14 +42,20 @@ func text(raw wire.RawMessage) (string, error) {
 
 // byteString reads one item that must be a byte string; arrays of numbers are none. The result shares no memory.
 func byteString(raw wire.RawMessage) ([]byte, error) {
-	major, n, rest, ok := head(raw)
+	b, err := content(raw)
+	return append(make([]byte, 0, len(b)), b...), err
+}
+
+// content is byteString without a copy: the result shares memory with raw.
+func content(raw wire.RawMessage) ([]byte, error) {
+	major, n, rest, ok := wire.Head(raw)
 	if !ok || n != uint64(len(rest)) {
 		return as[[]byte](raw)
 	}
-	if major != majorBytes {
+	if major != wire.MajorBytes {
 		return nil, errWrongType
 	}
-	return append(make([]byte, 0, len(rest)), rest...), nil
+	return rest, nil
 }
 
 // as decodes one item in any encoding that must be exactly a T: int64, float64, string, []byte. Tags are not looked through.

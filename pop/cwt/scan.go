@@ -2,7 +2,6 @@ package cwt
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"unicode/utf8"
@@ -34,7 +33,7 @@ func parseMap(data []byte, r *room) (fields, error) {
 	if f, ok := scanMap(data, r); ok {
 		return f, nil
 	}
-	if len(data) == 0 || data[0]>>5 != majorMap {
+	if len(data) == 0 || data[0]>>5 != wire.MajorMap {
 		return nil, errNotMap
 	}
 	return decodeMap(data)
@@ -78,8 +77,8 @@ func (f fields) get(number int64) (wire.RawMessage, bool) {
 // scanMap reads a map whose keys are in deterministic order, which also tells that none is there twice. It reports false
 // for anything else, right or wrong.
 func scanMap(data []byte, r *room) (fields, bool) {
-	major, n, rest, ok := head(data)
-	if !ok || major != majorMap || n > wire.MaxElements || n > uint64(len(rest)) || len(data) > wire.MaxSize {
+	major, n, rest, ok := wire.Head(data)
+	if !ok || major != wire.MajorMap || n > wire.MaxElements || n > uint64(len(rest)) || len(data) > wire.MaxSize {
 		return nil, false
 	}
 	f := fields(r[:0])
@@ -114,20 +113,20 @@ func scanKey(data []byte, last *[]byte) (label pop.ClaimLabel, value []byte, ok 
 
 // scanLabel reads an integer or a text that is not empty.
 func scanLabel(data []byte) (label pop.ClaimLabel, rest []byte, ok bool) {
-	major, n, rest, ok := head(data)
+	major, n, rest, ok := wire.Head(data)
 	switch {
 	case !ok:
 		return label, nil, false
-	case major == majorText:
+	case major == wire.MajorText:
 		if n == 0 || n > uint64(len(rest)) || !utf8.Valid(rest[:n]) {
 			return label, nil, false
 		}
 		return pop.ClaimLabel{Name: string(rest[:n])}, rest[n:], true
 	case n > maxInt64:
 		return label, nil, false
-	case major == majorUnsigned:
+	case major == wire.MajorUint:
 		return pop.ClaimLabel{Number: int64(n)}, rest, true
-	case major == majorNegative:
+	case major == wire.MajorNegative:
 		return pop.ClaimLabel{Number: -1 - int64(n)}, rest, true
 	}
 	return label, nil, false
@@ -135,27 +134,27 @@ func scanLabel(data []byte) (label pop.ClaimLabel, rest []byte, ok bool) {
 
 // skip returns what follows one item: integers, strings, true, false, null, and arrays and maps of these.
 func skip(data []byte, depth int) (rest []byte, ok bool) {
-	major, n, rest, ok := head(data)
+	major, n, rest, ok := wire.Head(data)
 	if !ok {
 		return nil, false
 	}
 	switch major {
-	case majorUnsigned, majorNegative:
+	case wire.MajorUint, wire.MajorNegative:
 		return rest, n <= maxInt64
-	case majorBytes, majorText:
+	case wire.MajorBytes, wire.MajorText:
 		if n > uint64(len(rest)) {
 			return nil, false
 		}
-		return rest[n:], major == majorBytes || utf8.Valid(rest[:n])
-	case majorSimple:
+		return rest[n:], major == wire.MajorBytes || utf8.Valid(rest[:n])
+	case wire.MajorSimple:
 		return rest, data[0] >= 0xf4 && data[0] <= 0xf6 // false, true, null
 	}
-	if depth == 0 || n > wire.MaxElements || n > uint64(len(rest)) || major == majorTag {
+	if depth == 0 || n > wire.MaxElements || n > uint64(len(rest)) || major == wire.MajorTag {
 		return nil, false
 	}
 	var last []byte
 	for range n {
-		if major == majorMap {
+		if major == wire.MajorMap {
 			if _, rest, ok = scanKey(rest, &last); !ok {
 				return nil, false
 			}
@@ -165,24 +164,4 @@ func skip(data []byte, depth int) (rest []byte, ok bool) {
 		}
 	}
 	return rest, true
-}
-
-// head reads the head of an item (RFC 8949 §3) in its shortest form.
-func head(data []byte) (major byte, n uint64, rest []byte, ok bool) {
-	if len(data) == 0 {
-		return 0, 0, nil, false
-	}
-	major, info := data[0]>>5, data[0]&0x1f
-	if info < 24 {
-		return major, uint64(info), data[1:], true
-	}
-	size := 1 << (info - 24)
-	if info > 27 || len(data) < 1+size {
-		return 0, 0, nil, false
-	}
-	var long [8]byte
-	copy(long[8-size:], data[1:1+size])
-	n = binary.BigEndian.Uint64(long[:])
-	shortest := [4]uint64{24, 1 << 8, 1 << 16, 1 << 32}[info-24] <= n
-	return major, n, data[1+size:], shortest && major != majorSimple
 }

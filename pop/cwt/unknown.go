@@ -61,7 +61,7 @@ func addUnknown(data []byte, unknown map[pop.ClaimLabel][]byte) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	out[0] |= majorMap << 5 // a count is encoded as a number is
+	out[0] |= wire.MajorMap << 5 // a count is encoded as a number is
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		out = append(append(out, key...), entries[key]...)
 	}

@@ -41,7 +41,7 @@ func (s *keySet) add(k key) bool {
 		s.many, s.texts = map[number]struct{}{}, map[string]struct{}{}
 	}
 	before := len(s.many) + len(s.texts)
-	if k.major == majorText {
+	if k.major == MajorText {
 		s.texts[string(k.text)] = struct{}{}
 	} else {
 		s.many[number{k.major, k.n}] = struct{}{}
@@ -83,9 +83,9 @@ func (w *walker) key() (key, error) {
 		return key{}, err
 	}
 	switch major {
-	case majorUint, majorNegative:
+	case MajorUint, MajorNegative:
 		return key{major: major, n: argument}, nil
-	case majorText:
+	case MajorText:
 		text, err := w.content(major, argument)
 		return key{major: major, text: text}, err
 	}

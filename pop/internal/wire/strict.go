@@ -8,18 +8,6 @@ import (
 	"unicode/utf8"
 )
 
-// Major types (RFC 8949 §3.1).
-const (
-	majorUint = iota
-	majorNegative
-	majorBytes
-	majorText
-	majorArray
-	majorMap
-	majorTag
-	majorSimple
-)
-
 const (
 	simpleFalse = 20
 	simpleNull  = 22
@@ -86,7 +74,7 @@ func (w *walker) head() (major, info byte, argument uint64, err error) {
 	copy(wide[8-size:], w.data[w.at:w.at+size])
 	w.at += size
 	argument = binary.BigEndian.Uint64(wide[:])
-	if w.deterministic && major != majorSimple && !shortest(size, argument) {
+	if w.deterministic && major != MajorSimple && !shortest(size, argument) {
 		return 0, 0, 0, ErrNotDeterministic
 	}
 	return major, info, argument, nil
@@ -106,12 +94,12 @@ func (w *walker) item() error {
 		return err
 	}
 	switch major {
-	case majorUint, majorNegative:
+	case MajorUint, MajorNegative:
 		return nil
-	case majorBytes, majorText:
+	case MajorBytes, MajorText:
 		_, err := w.content(major, argument)
 		return err
-	case majorSimple:
+	case MajorSimple:
 		return w.simple(info, argument)
 	}
 	return w.container(major, argument)
@@ -124,7 +112,7 @@ func (w *walker) content(major byte, size uint64) ([]byte, error) {
 	}
 	content := w.data[w.at : w.at+int(size)]
 	w.at += int(size)
-	if major == majorText && !utf8.Valid(content) {
+	if major == MajorText && !utf8.Valid(content) {
 		return nil, errUTF8
 	}
 	return content, nil
@@ -155,13 +143,13 @@ func (w *walker) container(major byte, argument uint64) error {
 	}
 	var err error
 	switch {
-	case major == majorTag && (argument == bignumTag || argument == bignumTag+1):
+	case major == MajorTag && (argument == bignumTag || argument == bignumTag+1):
 		err = errNumber
-	case major == majorTag:
+	case major == MajorTag:
 		err = w.item()
 	case argument > MaxElements:
 		err = errElements
-	case major == majorMap:
+	case major == MajorMap:
 		err = w.members(int(argument))
 	default:
 		err = w.elements(int(argument))

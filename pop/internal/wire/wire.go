@@ -82,6 +82,9 @@ func unmarshal(data []byte, v any, deterministic bool) error {
 	if err := check(data, deterministic); err != nil {
 		return err
 	}
+	if whole, ok := v.(cbor.Unmarshaler); ok { // as the decoder would, which would check and walk the item once more
+		return whole.UnmarshalCBOR(data)
+	}
 	return decoder.Unmarshal(data, v)
 }
 
