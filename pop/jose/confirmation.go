@@ -1,6 +1,8 @@
 package jose
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +16,28 @@ type Confirmation struct {
 	KeyID       string     // kid
 	Thumbprint  Thumbprint // jkt (RFC 9449 §6.1): the key of DPoP proofs
 	Certificate Thumbprint // x5t#S256 (RFC 8705 §3.1): SHA-256 of the client's certificate in DER
+}
+
+// Confirms reports whether the confirmation names this very public key: by value (jwk), or as the key of a DPoP proof (jkt).
+// That its holder has shown possession is the caller's to know. A mere kid names none.
+func (c *Confirmation) Confirms(k *Key) bool {
+	switch {
+	case c == nil || k == nil || k.public == nil:
+		return false
+	case c.Key != nil:
+		return c.Key.Equal(k)
+	}
+	return c.Thumbprint != (Thumbprint{}) && subtle.ConstantTimeCompare(c.Thumbprint[:], k.thumb[:]) == 1
+}
+
+// ConfirmsCertificate reports whether the confirmation is x5t#S256 of this certificate in DER (RFC 8705 §3.1): the one with
+// which the client of a TLS connection has authenticated.
+func (c *Confirmation) ConfirmsCertificate(der []byte) bool {
+	if c == nil || c.Certificate == (Thumbprint{}) {
+		return false
+	}
+	sum := sha256.Sum256(der)
+	return subtle.ConstantTimeCompare(c.Certificate[:], sum[:]) == 1
 }
 
 // methods gives the members that are set.

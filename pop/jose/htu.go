@@ -62,7 +62,7 @@ func plainEscapes(path string) string {
 	return out.String()
 }
 
-// unhexDigit reads a digit that url.Parse has found to be one.
+// unhexDigit reads a digit that a parser has found to be one.
 func unhexDigit(c byte) byte {
 	switch {
 	case c >= 'a':

@@ -22,11 +22,15 @@ type Key struct {
 	thumb  Thumbprint
 }
 
-// NewKey takes a public key on P-256 (for ES256) or P-384 (for ES384) or an Ed25519 key (for EdDSA). id may be empty.
+// NewKey takes a public key on P-256 (for ES256) or P-384 (for ES384) or an Ed25519 key (for EdDSA), but none of small
+// order, under which anyone could sign. id may be empty.
 func NewKey(public crypto.PublicKey, id string) (*Key, error) {
 	alg, err := algorithmOf(public)
 	if err != nil {
 		return nil, err
+	}
+	if edwards, ok := public.(ed25519.PublicKey); ok && isWeak(edwards) {
+		return nil, errWeakKey
 	}
 	k := &Key{id: id, alg: alg, public: public}
 	members, err := k.required()

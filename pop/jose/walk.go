@@ -5,21 +5,29 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
-// walker goes through JSON that is known to be valid, and looks for what encoding/json lets pass: names that stand twice, and
-// depth.
+// walker goes through JSON that is known to be valid, and looks for what encoding/json lets pass: names that stand twice,
+// half characters, and depth.
 type walker struct {
 	rest []byte
 }
 
-var errDepth = errors.New("nested too deep")
+var (
+	errDepth     = errors.New("nested too deep")
+	errSurrogate = errors.New("half of a surrogate pair")
+)
 
 // object reads an object and leaves its values encoded; they share memory with the text.
 func (w *walker) object(depth int) (object, error) {
 	o := make(object)
 	err := w.list(depth, func() error {
-		quoted := w.text()
+		quoted, err := w.text()
+		if err != nil {
+			return err
+		}
 		n, err := unquote(quoted)
 		if err != nil {
 			return err
@@ -69,8 +77,8 @@ func (w *walker) value(depth int) error {
 	case '[':
 		return w.list(depth, func() error { return w.value(depth - 1) })
 	case '"':
-		w.text()
-		return nil
+		_, err := w.text()
+		return err
 	}
 	end := bytes.IndexAny(w.rest, ",]} \t\r\n")
 	if end < 0 {
@@ -81,17 +89,54 @@ func (w *walker) value(depth int) error {
 }
 
 // text reads a string with its quotes.
-func (w *walker) text() []byte {
-	end := 1
+func (w *walker) text() ([]byte, error) {
+	end, escaped := 1, false
 	for w.rest[end] != '"' {
 		if w.rest[end] == '\\' {
+			escaped = true
 			end++
 		}
 		end++
 	}
 	quoted := w.rest[: end+1 : end+1]
 	w.rest = w.rest[end+1:]
-	return quoted
+	if escaped && !paired(quoted) {
+		return nil, errSurrogate
+	}
+	return quoted, nil
+}
+
+// paired reports whether each escaped surrogate has its other half beside it. One alone is no character: encoding/json
+// makes U+FFFD of every one, and two different names, or subjects, would be the same (RFC 7493 §2.1).
+func paired(quoted []byte) bool {
+	for i := 0; i < len(quoted); i++ {
+		if quoted[i] != '\\' {
+			continue
+		}
+		if i++; quoted[i] != 'u' {
+			continue
+		}
+		unit := escapedUnit(quoted[i+1:])
+		i += 4
+		if !utf16.IsSurrogate(unit) {
+			continue
+		}
+		rest := quoted[i+1:]
+		if !bytes.HasPrefix(rest, []byte(`\u`)) || utf16.DecodeRune(unit, escapedUnit(rest[2:])) == utf8.RuneError {
+			return false
+		}
+		i += 6
+	}
+	return true
+}
+
+// escapedUnit reads the four digits of an escape.
+func escapedUnit(digits []byte) rune {
+	var unit rune
+	for _, d := range digits[:4] {
+		unit = unit<<4 | rune(unhexDigit(d))
+	}
+	return unit
 }
 
 func (w *walker) space() {

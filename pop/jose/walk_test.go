@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -19,8 +20,18 @@ func slowParse(data []byte, depth int) (object, error) {
 	if err := json.Unmarshal(data, &o); err != nil || o == nil {
 		return nil, errNotObject
 	}
+	if halves.Match(pairs.ReplaceAll(escapes.ReplaceAll(data, []byte("_")), []byte("_"))) {
+		return nil, errSurrogate
+	}
 	return o, slowWalk(json.NewDecoder(bytes.NewReader(data)), depth)
 }
+
+// Escapes of other characters, whole pairs and what is then left of surrogates.
+var (
+	escapes = regexp.MustCompile(`\\[^u]`)
+	pairs   = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}`)
+	halves  = regexp.MustCompile(`\\u[dD][89a-fA-F]`)
+)
 
 func slowWalk(d *json.Decoder, depth int) error {
 	d.UseNumber()
@@ -72,7 +83,8 @@ func checkParse(t *testing.T, data []byte) {
 
 var parseSeeds = []string{
 	`{}`, ` { } `, `{"a":1}`, "{\n\t\"a\" : 1 ,\r\"b\" : [ 1 , { \"c\" : null } , \"]\" ] }", `{"a":"\"}","b":"\\"}`, `{"a\u0062":1,"ab":2}`,
-	`{"":1,"":2}`, `{"a":{"b":1,"b":2}}`, `{"a":[{"b":1},{"b":2}]}`, `{"a":1}x`, `[{}]`, `null`, `"a"`, `{"a":-1.5e3}`, `{"a":tru}`, `{"\ud800":1,"\ufffd":2}`,
+	`{"":1,"":2}`, `{"a":{"b":1,"b":2}}`, `{"a":[{"b":1},{"b":2}]}`, `{"a":1}x`, `[{}]`, `null`, `"a"`, `{"a":-1.5e3}`, `{"a":tru}`, `{"\ud800":1}`, `{"a":"\udc00"}`,
+	`{"a":["\uD83D\uDE00\u0041"]}`, `{"a":"\ud83d\u0041"}`, `{"a":"\ud83d\ud83d\ude00"}`, `{"a":"\ud83d"}`, `{"a":"\\ud83d"}`, `{"a":"\ud83d\n\ude00"}`, `{"\ufffd":"\uD7FF\ue000"}`,
 	`{"a":[[[[[[[[1]]]]]]]]}`, `{"a":[]}`, `{"a":[1,]}`, "", " ", "{\"a\":\"\xff\"}", "\ufeff{}",
 }
 
