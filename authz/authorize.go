@@ -202,7 +202,7 @@ func (s *Server) newCode(ctx context.Context, a Authorization, user string, d po
 		return "", fmt.Errorf("new code: %w", err)
 	}
 	row.Hash = HashSecret(code)
-	if err := s.store.AddCode(ctx, row); err != nil {
+	if err := s.store.AddCode(ctx, row, nil); err != nil {
 		return "", fmt.Errorf("store code: %w", err)
 	}
 	return code, nil

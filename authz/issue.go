@@ -132,8 +132,11 @@ func (s *Server) issue(r *request, m Minting, now time.Time) (minted, error) {
 		return minted{}, fmt.Errorf("issue for %s: %w", r.device.Audience(), err)
 	}
 	record := TokenRecord{
-		ID: claims.ID, Device: r.device.ID, Grant: r.decision.Grant, Client: r.caller.Client.ID, User: r.code.User,
-		Code: m.Code.Hash, IssuedAt: now, Expires: claims.Expires,
+		ID: claims.ID, Device: r.device.ID, Grant: r.decision.Grant, Client: r.caller.Client.ID, User: r.shown.user,
+		Code: r.shown.code, IssuedAt: now, Expires: claims.Expires,
+	}
+	if r.device.Clock != provision.ClockSynced {
+		record.Kept = claims.Expires.Add(r.device.exi()) // accepted in its last second, it then counts exi (D16)
 	}
 	record.Hash, record.AltHash = hashes(r.device.Shape, token, r.caller.Encoding)
 	return minted{bytes: token, record: record, material: r.key.material, expiresIn: expiresIn}, nil
@@ -141,7 +144,7 @@ func (s *Server) issue(r *request, m Minting, now time.Time) (minted, error) {
 
 // nameParties names issuer, client and subject; a client that acts for nobody is its own subject.
 func (s *Server) nameParties(c *pop.Claims, r *request) {
-	c.Issuer, c.ClientID, c.Subject = s.issuer, r.caller.Client.ID, r.code.User
+	c.Issuer, c.ClientID, c.Subject = s.issuer, r.caller.Client.ID, r.shown.user
 	if c.Subject == "" {
 		c.Subject = c.ClientID
 	}

@@ -10,11 +10,13 @@ const (
 	HoldLife      = 24 * time.Hour   // how long a phone may hold an exi token before showing it (OFF-8)
 	DefaultEXI    = 8 * time.Hour    // exi of a device whose record names none: a working day
 	MaxEXI        = 366 * 24 * time.Hour
-	UploadTime    = 5 * time.Second // D18: the phone waits for the lock no longer than this
-	AuditTime     = 5 * time.Second // for one entry whose request may have gone; the store answers in milliseconds
-	ReplayGrace   = time.Minute     // D20: a second redemption within it may be a retransmission
-	UploadsGrant  = 6               // D18: uploads per grant and hour
-	UploadsDevice = 60              // D18: uploads per device and hour
+	UploadTime    = 5 * time.Second  // D18: the phone waits for the lock no longer than this
+	AuditTime     = 5 * time.Second  // for one entry whose request may have gone; the store answers in milliseconds
+	RefreshPause  = 2 * time.Second  // D19: a second use within it is the same moment, not a lost answer
+	RefreshGrace  = 30 * time.Second // D19: how long a lost answer to a refresh can be asked for again
+	ReplayGrace   = time.Minute      // D20: a second redemption within it may be a retransmission
+	UploadsGrant  = 6                // D18: uploads per grant and hour
+	UploadsDevice = 60               // D18: uploads per device and hour
 
 	materialIDSize = 8    // bytes; D7 allows 1–8, and it must be unique among all our materials (RFC 9203 §3.2)
 	secretSize     = 16   // bytes of a possession key made here

@@ -15,26 +15,50 @@ const (
 	AuthNone        AuthMethod = "none"                // public client
 	AuthSecretBasic AuthMethod = "client_secret_basic" // RFC 6749 §2.3.1
 	AuthSecretPost  AuthMethod = "client_secret_post"  // RFC 6749 §2.3.1
-	AuthOSCORE      AuthMethod = "oscore"              // the CoAP peer's security context (RFC 9203 §3)
+	AuthPrivateKey  AuthMethod = "private_key_jwt"     // RFC 7523 §2.2
+	AuthTLS         AuthMethod = "tls_client_auth"     // RFC 8705 §2.1
+	AuthSelfSigned  AuthMethod = "self_signed_tls_client_auth"
+	AuthOSCORE      AuthMethod = "oscore" // the CoAP peer's security context (RFC 9203 §3)
+	AuthDTLS        AuthMethod = "dtls"   // the CoAP peer's pre-shared key (RFC 9202 §3)
 )
 
-// Grant types (RFC 6749 §4.1, §4.4).
+// Grant types (RFC 6749 §4.1, §4.4, §6; RFC 8628 §3.4).
 const (
 	AuthorizationCode = "authorization_code"
 	ClientCredentials = "client_credentials"
+	RefreshToken      = "refresh_token"
+	DeviceCodeGrant   = "urn:ietf:params:oauth:grant-type:device_code"
 )
 
 // Client is a registered application.
 type Client struct {
 	ID             string
+	Name           string // for people; "" where the id will do
 	AuthMethod     AuthMethod
 	SecretHash     []byte // SHA-256 of a random secret of at least 256 bits; nil without a secret
 	RedirectURIs   []string
 	GrantTypes     []string
 	ClientMadeKeys bool     // may choose the possession key (ARCHITECTURE.md decision 11)
 	Ceiling        []string // scope words it may ever ask for; nil: no ceiling. Never a grant (D26)
-	Channel        *Channel // OSCORE material for CoAP; nil for HTTP-only clients
+	Channel        *Channel // OSCORE material or DTLS key for CoAP; nil for HTTP-only clients
+	Keys           string   // JWK Set of its public keys (private_key_jwt, self-signed certificates in x5c); "" without
+	Settings       ClientSettings
+	Serves         provision.DeviceID // the device or API that this client is, which may introspect its tokens; zero: none
+	Management     []byte             // SHA-256 of its registration access token (RFC 7592); nil without
+	SuspendedAt    time.Time          // zero: not suspended
 	CreatedAt      time.Time
+}
+
+// ClientSettings are what is asked of a client, or allowed to it, beyond the usual. The zero value is the safe default.
+type ClientSettings struct {
+	RequirePAR     bool   `json:"require_pushed_authorization_requests,omitempty"`      // RFC 9126 §6
+	DPoPBound      bool   `json:"dpop_bound_access_tokens,omitempty"`                   // RFC 9449 §5.2: no other token for HTTP APIs
+	TLSBound       bool   `json:"tls_client_certificate_bound_access_tokens,omitempty"` // RFC 8705 §3.4
+	Bearer         bool   `json:"bearer,omitempty"`                                     // may have tokens for HTTP APIs bound to nothing
+	ProblemDetails bool   `json:"problem_details,omitempty"`                            // CoAP errors as RFC 9290 (workflow draft)
+	TLSSubject     string `json:"tls_client_auth_subject_dn,omitempty"`                 // RFC 8705 §2.1.2, RFC 4514
+	TLSSANDNS      string `json:"tls_client_auth_san_dns,omitempty"`
+	TLSSANURI      string `json:"tls_client_auth_san_uri,omitempty"`
 }
 
 // Public reports whether the client has no credential of its own.
@@ -53,6 +77,7 @@ type Channel struct {
 type User struct {
 	Name         string
 	PasswordHash string // argon2id in PHC string format
+	SuspendedAt  time.Time
 	CreatedAt    time.Time
 }
 
@@ -62,7 +87,17 @@ type Delivery string
 const (
 	DeliveryPush       Delivery = "push"
 	DeliveryEmbed      Delivery = "embed"
-	DeliveryIntrospect Delivery = "introspect" // refused until introspection exists
+	DeliveryIntrospect Delivery = "introspect" // the device asks the server about a token that says nothing itself
+	DeliveryHTTP       Delivery = "http"       // no device: an HTTP API, whose tokens are JWTs bound to a key of the client
+)
+
+// DeviceState is where a device is in its life.
+type DeviceState string
+
+const (
+	DeviceActive         DeviceState = "active"
+	DeviceUnclaimed      DeviceState = "unclaimed"      // has no owner yet
+	DeviceDecommissioned DeviceState = "decommissioned" // and never comes back
 )
 
 // Device is a resource server's record.
@@ -84,6 +119,9 @@ type Device struct {
 	Private       bool          // token content is for the device alone: Sign1 goes inside Encrypt0 (D7)
 	RequireCNonce bool
 	Remote        bool
+	Resource      string      // RFC 8707 URI of an HTTP API, the aud of its tokens; "" for devices
+	State         DeviceState // "" is stored as active
+	SuspendedAt   time.Time
 	CreatedAt     time.Time
 	Registration  Registration
 }
@@ -138,6 +176,7 @@ type Grant struct {
 	CreatedAt   time.Time
 	RevokedAt   time.Time // zero: live
 	ConfirmedAt time.Time // when the device confirmed the revocation
+	SuspendedAt time.Time // zero: not suspended
 }
 
 // CodeGrant is what an authorization code stands for. Only the SHA-256 of the code is stored.
@@ -150,6 +189,8 @@ type CodeGrant struct {
 	Device      provision.DeviceID
 	Rights      aif.Rights // what the user agreed to
 	Grant       pop.GrantID
+	BoundKey    []byte // thumbprint of the DPoP key that must redeem it (RFC 9449 §10); nil: any
+	Details     string // authorization_details as granted (RFC 9396 §7); "" when asked by scope
 	IssuedAt    time.Time
 	ExpiresAt   time.Time
 	ConsumedAt  time.Time // zero: unused. A consumed row stays as a tombstone so that a replay is recognised (D20)
@@ -165,8 +206,11 @@ type Login struct {
 // SigningKey is a P-256 key of this server.
 type SigningKey struct {
 	ID        string
-	Private   []byte // PKCS #8; sealed at rest
-	CreatedAt time.Time
+	Private   []byte    // PKCS #8; sealed at rest
+	CreatedAt time.Time // from here on others are given its public half
+	From      time.Time // from here on it signs
+	Until     time.Time // from here on it signs no more; zero: not decided
+	Withdrawn time.Time // no longer secret: nothing under it counts; zero: good
 }
 
 // TokenRecord is what is remembered of an issued token: never its bytes, never its key (D3).
@@ -178,9 +222,14 @@ type TokenRecord struct {
 	Grant    pop.GrantID
 	Client   string
 	User     string
-	Code     []byte // hash of the code it came from; nil otherwise
+	Code     []byte   // hash of the code it came from; nil otherwise
+	Family   FamilyID // of the refresh token it came with or from; zero: none
+	Series   []byte   // id of the first token with its possession key; nil: this is the first, or there is no such key
+	Claims   []byte   // what introspection tells of a token that says nothing itself, with the key; sealed at rest; nil otherwise
 	IssuedAt time.Time
 	Expires  time.Time
+	Kept     time.Time // how long a device may take it for live, at least Expires; zero: Expires
+	Revoked  time.Time // zero: live
 }
 
 // AuditEntry is one decision: who, what, and why.

@@ -17,7 +17,7 @@ type interrupted struct {
 	before func()
 }
 
-func (s interrupted) Mint(ctx context.Context, spec authz.MintSpec, issue func(authz.Minting) (authz.TokenRecord, error)) error {
+func (s interrupted) Mint(ctx context.Context, spec authz.MintSpec, issue func(authz.Minting) (authz.Issued, error)) error {
 	s.before()
 	return s.Store.Mint(ctx, spec, issue)
 }
@@ -45,8 +45,11 @@ func TestWhatHappensBeforeTheMint(t *testing.T) {
 			w.must(err)
 		}, ace.InvalidScope, "the grant has ended", false},
 		{"the code is redeemed", func(w *world, _ authz.Grant, code string) {
-			w.must(w.store.Mint(w.t.Context(), authz.MintSpec{Now: w.clock.now(), Code: hashOf(code), Device: deviceID(1)}, func(authz.Minting) (authz.TokenRecord, error) {
-				return authz.TokenRecord{Hash: []byte("x"), ID: []byte("x"), Device: deviceID(1), IssuedAt: evening, Expires: evening.Add(time.Hour)}, nil
+			w.must(w.store.Mint(w.t.Context(), authz.MintSpec{Now: w.clock.now(), Code: hashOf(code), Parties: authz.Parties{Device: deviceID(1)}}, func(authz.Minting) (authz.Issued, error) {
+				id := deviceID(1)
+				return authz.Issued{Token: authz.TokenRecord{
+					Hash: []byte("x"), ID: append(id[:], "the id x"...), Device: id, IssuedAt: evening, Expires: evening.Add(time.Hour),
+				}}, nil
 			}))
 		}, ace.InvalidGrant, "code was redeemed before", true},
 	}
@@ -81,7 +84,7 @@ func TestVanishedDevice(t *testing.T) {
 
 type lost struct{ authz.Store }
 
-func (lost) Mint(context.Context, authz.MintSpec, func(authz.Minting) (authz.TokenRecord, error)) error {
+func (lost) Mint(context.Context, authz.MintSpec, func(authz.Minting) (authz.Issued, error)) error {
 	return authz.ErrNotFound
 }
 

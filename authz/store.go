@@ -18,6 +18,7 @@ var (
 	ErrExists       = errors.New("exists already")
 	ErrGrantEnded   = errors.New("grant is revoked or ended")
 	ErrKeySeen      = errors.New("possession key was used before")
+	ErrReplayed     = errors.New("used before")
 	ErrClockStepped = errors.New("the clock is more than an hour behind the newest stored value: set the clock, then start again")
 )
 
@@ -27,6 +28,12 @@ type CodeSpentError struct{ ConsumedAt time.Time }
 func (e *CodeSpentError) Error() string {
 	return fmt.Sprintf("code was redeemed at %s", e.ConsumedAt.UTC().Format(time.RFC3339))
 }
+
+// SuspendedError says which of the parties to a token is suspended, gone, or no longer what it was: "user", "owner",
+// "client", "device" or "grant".
+type SuspendedError struct{ What string }
+
+func (e *SuspendedError) Error() string { return e.What + " is suspended or gone" }
 
 // Store keeps everything the server must not forget. Every method is durable when it returns and safe for concurrent
 // use, also by several processes. Methods that find nothing return ErrNotFound; those that add return ErrExists for a
@@ -42,6 +49,16 @@ type Store interface {
 	SigningKeys
 	Audit
 	Minter
+	Refreshing
+	Ending
+	TRL
+	Outbox
+	Requests
+	DeviceCodes
+	Uses
+	RegistrationTokens
+	Leases
+	Housekeeping
 	io.Closer
 }
 
@@ -50,12 +67,19 @@ type Clients interface {
 	AddClient(ctx context.Context, c Client) error // ErrExists also for a PeerID in use by any client or device
 	Client(ctx context.Context, id string) (Client, error)
 	Clients(ctx context.Context) ([]Client, error)
+	// UpdateClient replaces everything but ID, Channel, SuspendedAt and CreatedAt.
+	UpdateClient(ctx context.Context, c Client) error
+	// DeleteClient forgets a client. End its tokens first: what it may have got stays until it expires.
+	DeleteClient(ctx context.Context, id string) error
+	// SuspendClient stops or, with the zero time, lets go on. Once it has returned no Mint goes against it.
+	SuspendClient(ctx context.Context, id string, at time.Time) error
 }
 
 // Users keeps people.
 type Users interface {
 	AddUser(ctx context.Context, u User) error
 	User(ctx context.Context, name string) (User, error)
+	SuspendUser(ctx context.Context, name string, at time.Time) error // as SuspendClient
 }
 
 // Devices keeps resource servers.
@@ -64,7 +88,12 @@ type Devices interface {
 	Device(ctx context.Context, id provision.DeviceID) (Device, error)
 	DeviceByName(ctx context.Context, name string) (Device, error)
 	Devices(ctx context.Context) ([]Device, error)
+	DeviceByResource(ctx context.Context, uri string) (Device, error)
 	Register(ctx context.Context, id provision.DeviceID, r Registration) error
+	SuspendDevice(ctx context.Context, id provision.DeviceID, at time.Time) error // as SuspendClient
+	// TransferDevice gives a device a new state, owner and epoch, the epoch never lower than before. Grants of an earlier
+	// owner mint nothing from then on.
+	TransferDevice(ctx context.Context, id provision.DeviceID, state DeviceState, owner string, epoch uint64) error
 }
 
 // Peers finds who speaks over CoAP.
@@ -99,11 +128,14 @@ type GrantChanges interface {
 	Confirm(ctx context.Context, id pop.GrantID, now time.Time) error
 	// Spend adds entry to the grant's spent rights (D14). It is idempotent.
 	Spend(ctx context.Context, id pop.GrantID, entry aif.Entry) error
+	SuspendGrant(ctx context.Context, id pop.GrantID, at time.Time) error // as SuspendClient
 }
 
 // Codes keeps authorization codes. They are consumed by Mint alone.
 type Codes interface {
-	AddCode(ctx context.Context, c CodeGrant) error
+	// AddCode keeps a code. With the hash of a pushed request it also consumes that, in the same transaction;
+	// ErrNotFound if there is none.
+	AddCode(ctx context.Context, c CodeGrant, request []byte) error
 	// Code reads without consuming; expired and consumed codes are returned as they are.
 	Code(ctx context.Context, hash []byte) (CodeGrant, error)
 }
@@ -119,6 +151,8 @@ type Logins interface {
 type SigningKeys interface {
 	AddSigningKey(ctx context.Context, k SigningKey) error
 	SigningKeys(ctx context.Context) ([]SigningKey, error)
+	// UpdateSigningKeys changes the times of keys, all or none.
+	UpdateSigningKeys(ctx context.Context, keys ...SigningKey) error
 }
 
 // Audit keeps decisions in order.
@@ -133,36 +167,3 @@ const (
 	SequenceEXI  = "exi"
 	SequenceNews = "news"
 )
-
-// Minter makes tokens appear atomically.
-type Minter interface {
-	// Mint runs one transaction: it consumes spec.Code by the statement that returns it, checks that spec.Grant is
-	// live at spec.Now, advances the device's exi sequence to max(previous + 1, unix seconds · 2^20), notes
-	// spec.ClientKey, calls issue, and stores the record it returns together with spec.Audit. If anything fails, issue
-	// included, nothing has happened: the code is unspent. Errors: *CodeSpentError, ErrNotFound (no such code, or
-	// an expired one; no such grant or device), ErrGrantEnded, ErrKeySeen, ErrClockStepped, and what issue returned,
-	// unwrapped. issue may be called again if the transaction must be repeated; it must not block on the network or on
-	// the Store.
-	Mint(ctx context.Context, spec MintSpec, issue func(Minting) (TokenRecord, error)) error
-	// NextSequence advances a sequence outside of Mint, by the same rule.
-	NextSequence(ctx context.Context, device provision.DeviceID, kind string, now time.Time) (uint64, error)
-	// TokensOf lists a device's tokens that have not expired.
-	TokensOf(ctx context.Context, device provision.DeviceID, now time.Time) ([]TokenRecord, error)
-}
-
-// MintSpec is what a token needs to exist.
-type MintSpec struct {
-	Now       time.Time
-	Code      []byte             // SHA-256 of the code; nil for client_credentials
-	Grant     pop.GrantID        // zero: the owner's own rights, nothing to check
-	Device    provision.DeviceID // whose sequence advances
-	ClientKey []byte             // a key the client made; remembered as HMAC-SHA-256(store key, key), refused if seen (D9)
-	Audit     AuditEntry
-}
-
-// Minting is what the transaction found.
-type Minting struct {
-	Code     CodeGrant // the consumed row; zero without a code
-	Sequence uint64
-	Epoch    uint64 // the device's
-}

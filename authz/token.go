@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/gatt"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
@@ -29,18 +30,45 @@ const (
 
 // Caller is the authenticated client behind a request. A face makes it; nothing in the request can.
 type Caller struct {
-	Client   Client
-	Encoding Encoding
+	Client      Client
+	Encoding    Encoding
+	DPoP        []byte // SHA-256 thumbprint of the key whose proof came with the request (RFC 9449); nil: no proof
+	Certificate []byte // SHA-256 of the client's certificate (RFC 8705 §3.1); nil: none
+	Proofs      []Use  // ids of assertion and proof, spent together with what the request is granted
 }
 
 // request is one token request on its way through the steps of Token.
 type request struct {
 	*ace.TokenRequest
 	caller   Caller
+	shown    shown
 	device   Device
 	key      possession
-	code     CodeGrant // as read, not yet consumed; zero for client_credentials
 	decision policy.Decision
+}
+
+// shown is what the client has to show for itself, as read: Mint consumes it. Zero for client_credentials.
+type shown struct {
+	user       string
+	device     provision.DeviceID
+	agreed     aif.Rights  // what the person said yes to
+	grant      pop.GrantID // from which that came
+	code       []byte      // hash of the code, also of the one a refresh token came from
+	consumedAt time.Time
+	use        use
+}
+
+// use names what Mint is to consume: at most one field is set.
+type use struct {
+	code, deviceCode []byte
+	refresh          *RefreshUse
+}
+
+// grants holds for each grant type how what the client shows is found and checked, nothing being consumed yet (D20): a
+// request that fails here leaves it as it was, so nobody can burn another's.
+var grants = map[string]func(*Server, context.Context, *request) error{
+	AuthorizationCode: (*Server).findCode,
+	ClientCredentials: func(*Server, context.Context, *request) error { return nil },
 }
 
 // Token answers a token request (RFC 6749 §3.2, RFC 9200 §5.8): it finds the audience, checks the possession key,
@@ -95,7 +123,7 @@ func auditReason(err error, refused *ace.Error) string {
 }
 
 func (r *request) entry(result string) AuditEntry {
-	e := AuditEntry{Event: "token", Result: result, Client: r.caller.Client.ID, User: r.code.User, Grant: r.decision.Grant}
+	e := AuditEntry{Event: "token", Result: result, Client: r.caller.Client.ID, User: r.shown.user, Grant: r.decision.Grant}
 	if r.device.Name != "" {
 		e.Device = r.device.Audience()
 	}
@@ -103,7 +131,7 @@ func (r *request) entry(result string) AuditEntry {
 }
 
 func (s *Server) checkClient(_ context.Context, r *request) error {
-	if r.GrantType != AuthorizationCode && r.GrantType != ClientCredentials {
+	if grants[r.GrantType] == nil {
 		return &ace.Error{Code: ace.UnsupportedGrantType, Description: "this server grants authorization_code and client_credentials"}
 	}
 	if !slices.Contains(r.caller.Client.GrantTypes, r.GrantType) {
@@ -120,12 +148,13 @@ func badCode(reason string) error {
 	return &reasonError{told: &ace.Error{Code: ace.InvalidGrant, Description: "the code is not valid for this client, redirect_uri and code_verifier"}, reason: reason}
 }
 
-// findGrant reads the code and checks all that binds it before anything is consumed (D20): a request that fails here
-// leaves the code as it was, so nobody can burn another's.
+// findGrant finds and checks what the client shows.
 func (s *Server) findGrant(ctx context.Context, r *request) error {
-	if r.GrantType != AuthorizationCode {
-		return nil
-	}
+	return grants[r.GrantType](s, ctx, r)
+}
+
+// findCode reads the code and checks all that binds it.
+func (s *Server) findCode(ctx context.Context, r *request) error {
 	if r.Code == "" {
 		return &ace.Error{Code: ace.InvalidRequest, Description: "code is missing"}
 	}
@@ -150,20 +179,23 @@ func (s *Server) findGrant(ctx context.Context, r *request) error {
 	case code.ConsumedAt.IsZero() && !s.now().Before(code.ExpiresAt):
 		return badCode("expired code")
 	}
-	r.code = code
+	r.shown = shown{
+		user: code.User, device: code.Device, agreed: code.Rights, grant: code.Grant, code: code.Hash,
+		consumedAt: code.ConsumedAt, use: use{code: code.Hash},
+	}
 	return nil
 }
 
-// findDevice takes the audience of the code, which the request may repeat but not change.
+// findDevice takes the audience of what was shown, which the request may repeat but not change.
 func (s *Server) findDevice(ctx context.Context, r *request) (err error) {
-	if r.GrantType == AuthorizationCode && r.Audience == "" {
-		r.device, err = s.store.Device(ctx, r.code.Device)
+	if r.shown.agreed != nil && r.Audience == "" {
+		r.device, err = s.store.Device(ctx, r.shown.device)
 		return err
 	}
 	if r.device, err = s.device(ctx, r.Audience); err != nil {
 		return err
 	}
-	if r.GrantType == AuthorizationCode && r.device.ID != r.code.Device {
+	if r.shown.agreed != nil && r.device.ID != r.shown.device {
 		r.device = Device{}
 		return badCode("another audience")
 	}
@@ -173,10 +205,10 @@ func (s *Server) findDevice(ctx context.Context, r *request) (err error) {
 // checkUnspent knows a replay by its being right in everything that binds the code (D20). Here it only gets its answer
 // and its reason; whether a code is unspent, Mint decides.
 func (s *Server) checkUnspent(_ context.Context, r *request) error {
-	if !checks.Code || r.code.ConsumedAt.IsZero() {
+	if !checks.Code || r.shown.consumedAt.IsZero() {
 		return nil
 	}
-	return spentCode(r.code.ConsumedAt, s.now())
+	return spentCode(r.shown.consumedAt, s.now())
 }
 
 func spentCode(at, now time.Time) error {
@@ -193,27 +225,27 @@ func (s *Server) decideRights(ctx context.Context, r *request) error {
 		return err
 	}
 	subject := Subject{Client: r.caller.Client.ID}
-	if r.GrantType == AuthorizationCode {
-		subject = Subject{User: r.code.User}
+	if r.shown.agreed != nil {
+		subject = Subject{User: r.shown.user}
 		if len(asked) == 0 {
-			asked = r.code.Rights
+			asked = r.shown.agreed
 		}
-		if asked.Empty() || !asked.Subset(r.code.Rights) {
+		if asked.Empty() || !asked.Subset(r.shown.agreed) {
 			return refusal(policy.ReasonMore)
 		}
 	}
 	r.decision, err = s.decide(ctx, &r.device, &r.caller.Client, subject, asked)
 	var refused *policy.RefusedError
 	if errors.As(err, &refused) {
-		return s.explain(ctx, &r.code, refused.Reason)
+		return s.explain(ctx, r.shown.grant, refused.Reason)
 	}
 	return err
 }
 
 // explain tells a grant that has ended since the code was made from one that never was: the store lists live ones alone.
-func (s *Server) explain(ctx context.Context, code *CodeGrant, reason policy.Reason) error {
-	if reason == policy.ReasonNoGrant && code.Grant != (pop.GrantID{}) {
-		g, err := s.store.Grant(ctx, code.Grant)
+func (s *Server) explain(ctx context.Context, was pop.GrantID, reason policy.Reason) error {
+	if reason == policy.ReasonNoGrant && was != (pop.GrantID{}) {
+		g, err := s.store.Grant(ctx, was)
 		if err != nil {
 			return err
 		}
@@ -227,19 +259,20 @@ func (s *Server) explain(ctx context.Context, code *CodeGrant, reason policy.Rea
 
 // mint consumes and issues in one transaction.
 func (s *Server) mint(ctx context.Context, r *request) (minted, error) {
-	spec := MintSpec{Now: s.now(), Grant: r.decision.Grant, Device: r.device.ID, ClientKey: r.key.made, Audit: r.entry("granted")}
-	spec.Audit.At = spec.Now
-	if r.GrantType == AuthorizationCode {
-		spec.Code = r.code.Hash
+	spec := MintSpec{
+		Now: s.now(), ClientKey: r.key.made, Audit: r.entry("granted"), Proofs: r.caller.Proofs,
+		Parties: Parties{Client: r.caller.Client.ID, User: r.shown.user, Grant: r.decision.Grant, Device: r.device.ID},
+		Code:    r.shown.use.code, DeviceCode: r.shown.use.deviceCode, Refresh: r.shown.use.refresh,
 	}
+	spec.Audit.At = spec.Now
 	var token minted
-	err := s.store.Mint(ctx, spec, func(m Minting) (TokenRecord, error) {
+	err := s.store.Mint(ctx, spec, func(m Minting) (Issued, error) {
 		if err := s.granter.Judge(ctx, r.judgement(m)); err != nil {
-			return TokenRecord{}, err
+			return Issued{}, err
 		}
 		var err error
 		token, err = s.issue(r, m, spec.Now)
-		return token.record, err
+		return Issued{Token: token.record}, err
 	})
 	return token, mintError(err, r.GrantType, spec.Now)
 }
@@ -254,6 +287,7 @@ func (r *request) judgement(m Minting) Judgement {
 // mintError says in protocol words why the transaction found nothing to give.
 func mintError(err error, grantType string, now time.Time) error {
 	var spent *CodeSpentError
+	var gone *SuspendedError
 	switch {
 	case errors.As(err, &spent):
 		return spentCode(spent.ConsumedAt, now)
@@ -261,6 +295,8 @@ func mintError(err error, grantType string, now time.Time) error {
 		return badCode("expired code")
 	case errors.Is(err, ErrGrantEnded):
 		return refusal(policy.ReasonEnded)
+	case errors.As(err, &gone):
+		return &reasonError{told: refusal(policy.ReasonNoGrant), reason: gone.Error()}
 	case errors.Is(err, ErrKeySeen):
 		return &ace.Error{Code: ace.InvalidRequest, Description: "req_cnf: this key was used before; make a new one"}
 	}

@@ -153,6 +153,9 @@ func newWorld(t testing.TB) *world {
 	w.must(err)
 	w.store = store
 	t.Cleanup(func() { w.must(store.Close()) })
+	for _, name := range []string{"alice", "mother"} {
+		w.must(store.AddUser(t.Context(), authz.User{Name: name, CreatedAt: evening}))
+	}
 	w.serve(authz.Options{})
 	w.phone = w.client(authz.Client{ID: "phone", AuthMethod: authz.AuthNone, RedirectURIs: []string{back}, GrantTypes: []string{authz.AuthorizationCode}, ClientMadeKeys: true})
 	var hash []byte

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -133,6 +134,9 @@ func (w *world) addClient(id string) authz.Client {
 // addDevice registers a device and lets the client unlock and look, for a day.
 func (w *world) addDevice(d authz.Device) (authz.Device, authz.Grant) {
 	w.t.Helper()
+	if err := w.store.AddUser(w.t.Context(), authz.User{Name: "alice"}); err != nil && !errors.Is(err, authz.ErrExists) {
+		w.t.Fatal(err)
+	}
 	if err := w.store.AddDevice(w.t.Context(), d); err != nil {
 		w.t.Fatal(err)
 	}

@@ -60,6 +60,9 @@ func newHouse(t *testing.T) *house {
 	if err := h.store.AddClient(t.Context(), h.client); err != nil {
 		t.Fatal(err)
 	}
+	if err := h.store.AddUser(t.Context(), authz.User{Name: "alice"}); err != nil {
+		t.Fatal(err)
+	}
 	if err := h.store.AddDevice(t.Context(), h.record); err != nil {
 		t.Fatal(err)
 	}

@@ -117,6 +117,14 @@ func repeatable(err error) bool {
 	return state == serializationFailure || state == deadlockDetected
 }
 
+// Gate is an advisory lock of this database: held together by those who mint, alone by who ends or suspends.
+func (e *engine) Gate(alone bool) string {
+	if alone {
+		return `SELECT pg_advisory_xact_lock(7809130461)`
+	}
+	return `SELECT pg_advisory_xact_lock_shared(7809130461)`
+}
+
 // Conflict reads the SQLSTATE.
 func (e *engine) Conflict(err error) sqlstore.Conflict {
 	switch sqlState(err) {

@@ -44,7 +44,10 @@ func openStore(tb testing.TB, path string) authz.Store {
 // furnish adds a device and a grant on it.
 func furnish(tb testing.TB, store authz.Store) {
 	tb.Helper()
-	err := store.AddDevice(tb.Context(), authz.Device{ID: theDevice, Name: "front", RootKey: make([]byte, 32)})
+	err := store.AddUser(tb.Context(), authz.User{Name: "alice"})
+	if err == nil {
+		err = store.AddDevice(tb.Context(), authz.Device{ID: theDevice, Name: "front", Owner: "alice", RootKey: make([]byte, 32)})
+	}
 	if err == nil {
 		err = store.AddGrant(tb.Context(), authz.Grant{
 			ID: theGrant, Owner: "alice", To: authz.Subject{User: "mother"}, Device: theDevice, Rights: theRights,
@@ -65,14 +68,14 @@ func codeFor(n int64, now time.Time) authz.CodeGrant {
 // redeem mints the token of code n.
 func redeem(ctx context.Context, store authz.Store, n int64, now time.Time) error {
 	spec := authz.MintSpec{
-		Now: now, Code: numbered("code", n), Grant: theGrant, Device: theDevice, ClientKey: numbered("key", n),
+		Now: now, Code: numbered("code", n), Parties: authz.Parties{Grant: theGrant, Device: theDevice}, ClientKey: numbered("key", n),
 		Audit: authz.AuditEntry{At: now, Event: "token", Result: "granted", Client: "phone", User: "mother", Grant: theGrant},
 	}
-	return store.Mint(ctx, spec, func(m authz.Minting) (authz.TokenRecord, error) {
-		return authz.TokenRecord{
+	return store.Mint(ctx, spec, func(m authz.Minting) (authz.Issued, error) {
+		return authz.Issued{Token: authz.TokenRecord{
 			Hash: numbered("token", n), ID: binary.BigEndian.AppendUint64(theDevice[:], m.Sequence), Device: theDevice,
 			Grant: theGrant, Client: "phone", User: "mother", Code: m.Code.Hash, IssuedAt: now, Expires: now.Add(time.Hour),
-		}, nil
+		}}, nil
 	})
 }
 
@@ -104,7 +107,7 @@ func BenchmarkMint(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			store, now := openStore(b, filepath.Join(b.TempDir(), "bench.db")), time.Now()
 			furnish(b, store)
-			share(b, 64, func(i int64) error { return store.AddCode(b.Context(), codeFor(i, now)) })
+			share(b, 64, func(i int64) error { return store.AddCode(b.Context(), codeFor(i, now), nil) })
 			share(b, n, func(i int64) error { return redeem(b.Context(), store, i, now) })
 		})
 	}

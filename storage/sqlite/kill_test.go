@@ -54,7 +54,7 @@ func mintForever(path string) {
 		all.Go(func() {
 			for n := first + worker; ; n += 8 {
 				now := time.Now()
-				if err := store.AddCode(ctx, codeFor(n, now)); err != nil {
+				if err := store.AddCode(ctx, codeFor(n, now), nil); err != nil {
 					fail(err)
 				}
 				if err := redeem(ctx, store, n, now); err != nil {

@@ -123,6 +123,9 @@ func (e *engine) Write(ctx context.Context, work func(context.Context, sqlstore.
 	return e.writer.write(ctx, work)
 }
 
+// Gate is nothing: a writer holds the whole database.
+func (e *engine) Gate(bool) string { return "" }
+
 // Conflict reads SQLite's extended result code.
 func (e *engine) Conflict(err error) sqlstore.Conflict {
 	var broken *sqlite3.Error

@@ -20,9 +20,9 @@ func mintStoresTogether(t *testing.T, db Database) {
 	s.ClientKey = hash("client-made key")
 	redeemed := code("code")
 	redeemed.ConsumedAt = s.Now
-	err := store.Mint(ctx, s, func(m authz.Minting) (authz.TokenRecord, error) {
+	err := store.Mint(ctx, s, func(m authz.Minting) (authz.Issued, error) {
 		equal(t, "minting", m, authz.Minting{Code: redeemed, Sequence: uint64(s.Now.Unix()) << 20, Epoch: lock(1).Epoch})
-		return want, nil
+		return authz.Issued{Token: want}, nil
 	})
 	must(t, err)
 	equal(t, "code", get(store.Code(ctx, redeemed.Hash))(t), redeemed)
@@ -31,17 +31,17 @@ func mintStoresTogether(t *testing.T, db Database) {
 	equal(t, "audit", get(store.AuditTail(ctx, 10))(t), []authz.AuditEntry{s.Audit})
 
 	// The owner's own rights, by client credentials: no code, no grant.
-	own := authz.TokenRecord{Hash: hash("own"), Device: lock(1).ID, Client: "hub", IssuedAt: evening.Add(time.Minute), Expires: want.Expires}
-	must(t, store.Mint(ctx, authz.MintSpec{Now: s.Now, Device: lock(1).ID, Audit: decision("own")}, func(m authz.Minting) (authz.TokenRecord, error) {
+	own := authz.TokenRecord{Hash: token("own").Hash, ID: token("own").ID, Device: lock(1).ID, Client: "hub", IssuedAt: evening.Add(time.Minute), Expires: want.Expires}
+	must(t, store.Mint(ctx, authz.MintSpec{Now: s.Now, Parties: authz.Parties{Device: lock(1).ID}, Audit: decision("own")}, func(m authz.Minting) (authz.Issued, error) {
 		equal(t, "minting", m, authz.Minting{Sequence: uint64(s.Now.Unix())<<20 + 1, Epoch: lock(1).Epoch})
-		return own, nil
+		return authz.Issued{Token: own}, nil
 	}))
-	equal(t, "tokens", get(store.TokensOf(ctx, lock(1).ID, evening))(t), []authz.TokenRecord{want, own})
+	equal(t, "tokens", get(store.TokensOf(ctx, lock(1).ID, evening))(t), byID(want, own))
 }
 
 func refusedMintChangesNothing(t *testing.T, db Database) {
 	ctx, store := t.Context(), house(t, db)
-	must(t, store.AddCode(ctx, code("spent")))
+	must(t, store.AddCode(ctx, code("spent"), nil))
 	used := spec("spent")
 	used.ClientKey = hash("used key")
 	must(t, store.Mint(ctx, used, issue(token("first"))))
@@ -51,15 +51,15 @@ func refusedMintChangesNothing(t *testing.T, db Database) {
 	must(t, store.AddGrant(ctx, ended))
 
 	noToken := errors.New("no token")
-	unissued := func(authz.Minting) (authz.TokenRecord, error) { return token("none"), noToken }
+	unissued := func(authz.Minting) (authz.Issued, error) { return authz.Issued{Token: token("none")}, noToken }
 	tests := []struct {
 		name   string
 		change func(*authz.MintSpec)
-		issue  func(authz.Minting) (authz.TokenRecord, error)
+		issue  func(authz.Minting) (authz.Issued, error)
 		want   error
 	}{
 		{"nothing can be issued", func(*authz.MintSpec) {}, unissued, noToken},
-		{"the token's hash is taken", func(*authz.MintSpec) {}, issue(token("first")), authz.ErrExists},
+		{"the token's id is taken", func(*authz.MintSpec) {}, issue(token("first")), authz.ErrExists},
 		{"the grant is revoked", func(s *authz.MintSpec) { s.Grant = ended.ID }, issue(token("none")), authz.ErrGrantEnded},
 		{"the grant is unknown", func(s *authz.MintSpec) { s.Grant = pop.GrantID{1} }, issue(token("none")), authz.ErrNotFound},
 		{"the device is unknown", func(s *authz.MintSpec) { s.Device = provision.DeviceID{1} }, issue(token("none")), authz.ErrNotFound},
@@ -83,9 +83,9 @@ func refusedMintChangesNothing(t *testing.T, db Database) {
 	}
 	s := spec("code") // all of it is still to be had: the code, the key, the next number
 	s.ClientKey = hash("new key")
-	must(t, store.Mint(ctx, s, func(m authz.Minting) (authz.TokenRecord, error) {
+	must(t, store.Mint(ctx, s, func(m authz.Minting) (authz.Issued, error) {
 		equal(t, "sequence", m.Sequence, sequence+1)
-		return token("second"), nil
+		return authz.Issued{Token: token("second")}, nil
 	}))
 }
 
@@ -139,7 +139,7 @@ func panickingMint(t *testing.T, db Database) {
 	ctx, store := t.Context(), house(t, db)
 	func() {
 		defer func() { equal(t, "panic", recover(), any("a mistake")) }()
-		_ = store.Mint(ctx, spec("code"), func(authz.Minting) (authz.TokenRecord, error) { panic("a mistake") })
+		_ = store.Mint(ctx, spec("code"), func(authz.Minting) (authz.Issued, error) { panic("a mistake") })
 	}()
 	equal(t, "code", get(store.Code(ctx, hash("code")))(t), code("code"))
 	must(t, store.Mint(ctx, spec("code"), issue(token("one"))))
@@ -154,9 +154,9 @@ func cancelledCaller(t *testing.T, db Database) {
 
 	// Once it has begun, the transaction is not left in doubt: it happens, and the caller is told so.
 	ctx, cancel = context.WithCancel(t.Context())
-	must(t, store.Mint(ctx, spec("code"), func(authz.Minting) (authz.TokenRecord, error) {
+	must(t, store.Mint(ctx, spec("code"), func(authz.Minting) (authz.Issued, error) {
 		cancel()
-		return token("one"), nil
+		return authz.Issued{Token: token("one")}, nil
 	}))
 	equal(t, "tokens", get(store.TokensOf(t.Context(), lock(1).ID, evening))(t), []authz.TokenRecord{token("one")})
 }
@@ -180,9 +180,9 @@ func sequencesNeverGoBack(t *testing.T, db Database) {
 	equal(t, "after a restart", next(1, authz.SequenceNews, evening.Add(-30*time.Minute)), base+3)
 	later := evening.Add(time.Minute)
 	equal(t, "a minute later", next(1, authz.SequenceNews, later), uint64(later.Unix())<<20)
-	must(t, store.Mint(ctx, spec(""), func(m authz.Minting) (authz.TokenRecord, error) {
+	must(t, store.Mint(ctx, spec(""), func(m authz.Minting) (authz.Issued, error) {
 		equal(t, "a mint uses the exi sequence", m.Sequence, uint64(spec("").Now.Unix())<<20)
-		return token("one"), nil
+		return authz.Issued{Token: token("one")}, nil
 	}))
 }
 
@@ -212,6 +212,7 @@ func clientKeys(t *testing.T, db Database) {
 	s.Device, s.Grant = lock(2).ID, pop.GrantID{}
 	other := token("two")
 	other.Client, other.User, other.Device, other.Grant = "tablet", "father", lock(2).ID, pop.GrantID{}
+	other.ID = tokenID(lock(2).ID, "two")
 	refused(t, "by another client for another device", store.Mint(ctx, s, issue(other)), authz.ErrKeySeen)
 	s.ClientKey = hash("another key")
 	must(t, store.Mint(ctx, s, issue(other)))
@@ -225,7 +226,7 @@ func clientKeysForgotten(t *testing.T, db Database) {
 	mint := func(store authz.Store, name string, since, life time.Duration) error {
 		record := token(fmt.Sprint(name, since))
 		record.Expires = evening.Add(since + life)
-		return store.Mint(ctx, authz.MintSpec{Now: evening.Add(since), Device: lock(1).ID, ClientKey: hash(name)}, issue(record))
+		return store.Mint(ctx, authz.MintSpec{Now: evening.Add(since), Parties: authz.Parties{Device: lock(1).ID}, ClientKey: hash(name)}, issue(record))
 	}
 	must(t, mint(store, "short", 0, time.Hour))
 	must(t, mint(store, "long", 0, 500*day))

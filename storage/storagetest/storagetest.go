@@ -4,12 +4,14 @@
 package storagetest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -140,7 +142,7 @@ func lock(n byte) authz.Device {
 		Actions: []provision.Action{
 			{Name: "unlock", Path: "/door/unlock", Methods: aif.POST}, {Name: "view", Path: "/door", Methods: aif.GET},
 		},
-		RootKey: hash(fmt.Sprint("root key ", n)), PublicKey: hash("public"), SenderID: []byte{0x51, n}, Epoch: 1_763_838_000,
+		RootKey: hash(fmt.Sprint("root key ", n)), PublicKey: hash("public"), SenderID: []byte{0x51, n}, State: authz.DeviceActive, Epoch: 1_763_838_000,
 		ExpiresIn: 8 * time.Hour, Private: true, RequireCNonce: true, Remote: true, CreatedAt: evening,
 		Registration: authz.Registration{
 			Address: "192.0.2.20:5683", LocalURIs: []string{"coap://192.0.2.20", "coap+gatt:18aa"},
@@ -176,9 +178,23 @@ func code(name string) authz.CodeGrant {
 
 func token(name string) authz.TokenRecord {
 	return authz.TokenRecord{
-		Hash: hash(name), AltHash: hash("alt " + name), ID: []byte("cti " + name), Device: lock(1).ID, Grant: permission(1).ID,
+		Hash: tokenHash(name), AltHash: tokenHash("alt " + name), ID: tokenID(lock(1).ID, name), Device: lock(1).ID, Grant: permission(1).ID,
 		Client: "phone", User: "mother", Code: hash("code of " + name), IssuedAt: evening, Expires: evening.Add(4 * time.Hour),
 	}
+}
+
+// tokenHash has the form of RFC 9770 §4.
+func tokenHash(name string) []byte { return append([]byte{1}, hash(name)...) }
+
+// tokenID is a cti: device id and a number, here out of a name.
+func tokenID(device provision.DeviceID, name string) []byte {
+	return append(slices.Clone(device[:]), hash(name)[:8]...)
+}
+
+// byID sorts as the store does.
+func byID(list ...authz.TokenRecord) []authz.TokenRecord {
+	slices.SortFunc(list, func(a, b authz.TokenRecord) int { return bytes.Compare(a.ID, b.ID) })
+	return list
 }
 
 func decision(reason string) authz.AuditEntry {
@@ -192,22 +208,26 @@ func decision(reason string) authz.AuditEntry {
 func house(t *testing.T, db Database) authz.Store {
 	t.Helper()
 	store, ctx := open(t, db), t.Context()
+	must(t, store.AddUser(ctx, authz.User{Name: "alice", CreatedAt: evening}))
+	must(t, store.AddUser(ctx, authz.User{Name: "mother", CreatedAt: evening}))
 	must(t, store.AddDevice(ctx, lock(1)))
 	must(t, store.AddClient(ctx, phone("phone")))
 	must(t, store.AddGrant(ctx, permission(1)))
-	must(t, store.AddCode(ctx, code("code")))
+	must(t, store.AddCode(ctx, code("code"), nil))
 	return store
 }
 
 // spec mints for the code of that name; "" is none.
 func spec(codeName string) authz.MintSpec {
-	s := authz.MintSpec{Now: evening.Add(time.Second), Grant: permission(1).ID, Device: lock(1).ID, Audit: decision("as agreed")}
+	s := authz.MintSpec{
+		Now: evening.Add(time.Second), Parties: authz.Parties{Grant: permission(1).ID, Device: lock(1).ID}, Audit: decision("as agreed"),
+	}
 	if codeName != "" {
 		s.Code = hash(codeName)
 	}
 	return s
 }
 
-func issue(t authz.TokenRecord) func(authz.Minting) (authz.TokenRecord, error) {
-	return func(authz.Minting) (authz.TokenRecord, error) { return t, nil }
+func issue(t authz.TokenRecord) func(authz.Minting) (authz.Issued, error) {
+	return func(authz.Minting) (authz.Issued, error) { return authz.Issued{Token: t}, nil }
 }

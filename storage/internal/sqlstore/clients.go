@@ -9,7 +9,7 @@ import (
 )
 
 const clientColumns = `id, auth_method, secret_hash, redirect_uris, grant_types, client_made_keys, ceiling, channel,
-	channel_secret, created_at`
+	channel_secret, created_at, name, keys, settings, serves, management_hash, suspended_at`
 
 // channelIDs is the part of a Channel that is no secret.
 type channelIDs struct {
@@ -30,13 +30,44 @@ func (s *Store) AddClient(ctx context.Context, c authz.Client) error {
 		}
 		channel = asJSON{&channelIDs{Salt: c.Channel.MasterSalt, Peer: c.Channel.PeerID, Server: c.Channel.ServerID}}
 	}
-	rows := []query{ask(`INSERT INTO clients (`+clientColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+	rows := []query{ask(`INSERT INTO clients (`+clientColumns+`) 
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
 		c.ID, string(c.AuthMethod), c.SecretHash, asJSON{c.RedirectURIs}, asJSON{c.GrantTypes}, c.ClientMadeKeys,
-		asJSON{c.Ceiling}, channel, sealed, ms(c.CreatedAt))}
+		asJSON{c.Ceiling}, channel, sealed, ms(c.CreatedAt), c.Name, c.Keys, asJSON{c.Settings}, deviceRef(c.Serves), c.Management,
+		ms(c.SuspendedAt))}
 	if c.Channel != nil {
 		rows = append(rows, reserve(c.Channel.PeerID, c.ID, nil))
 	}
 	return s.add(ctx, what, rows...)
+}
+
+// UpdateClient replaces what a client may change.
+func (s *Store) UpdateClient(ctx context.Context, c authz.Client) error {
+	return s.close(ctx, fmt.Sprintf("client %q", c.ID), ask(`UPDATE clients SET auth_method = $2, secret_hash = $3,
+		redirect_uris = $4, grant_types = $5, client_made_keys = $6, ceiling = $7, name = $8, keys = $9, settings = $10, serves = $11,
+		management_hash = $12 WHERE id = $1`, c.ID, string(c.AuthMethod), c.SecretHash, asJSON{c.RedirectURIs}, asJSON{c.GrantTypes},
+		c.ClientMadeKeys, asJSON{c.Ceiling}, c.Name, c.Keys, asJSON{c.Settings}, deviceRef(c.Serves), c.Management))
+}
+
+// DeleteClient forgets a client and frees its PeerID.
+func (s *Store) DeleteClient(ctx context.Context, id string) error {
+	what := fmt.Sprintf("client %q", id)
+	if !storable(id) {
+		return fmt.Errorf("%s: %w", what, authz.ErrNotFound)
+	}
+	err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		if err := s.enter(ctx, q, alone); err != nil {
+			return err
+		}
+		if err := run(ctx, q, ask(`DELETE FROM peers WHERE client_id = $1`, id)); err != nil {
+			return err
+		}
+		return touch(ctx, q, ask(`DELETE FROM clients WHERE id = $1`, id))
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
 }
 
 // Client finds a client.
@@ -71,7 +102,8 @@ func (s *Store) scanClient(rows *sql.Rows) (authz.Client, error) {
 	var channel sql.NullString
 	var sealed []byte
 	err := rows.Scan(&c.ID, (*string)(&c.AuthMethod), &c.SecretHash, asJSON{&c.RedirectURIs}, asJSON{&c.GrantTypes},
-		&c.ClientMadeKeys, asJSON{&c.Ceiling}, &channel, &sealed, (*when)(&c.CreatedAt))
+		&c.ClientMadeKeys, asJSON{&c.Ceiling}, &channel, &sealed, (*when)(&c.CreatedAt), &c.Name, &c.Keys, asJSON{&c.Settings},
+		(*deviceRef)(&c.Serves), &c.Management, (*when)(&c.SuspendedAt))
 	if err != nil || !channel.Valid {
 		return c, err
 	}

@@ -10,19 +10,37 @@ import (
 	"github.com/latchkey-ace/latchkey/internal/checks"
 )
 
-const codeColumns = `hash, client_id, user_name, redirect_uri, challenge, device_id, rights, grant_id, issued_at,
-	expires_at, consumed_at`
+const codeColumns = `hash, client_id, user_name, redirect_uri, challenge, device_id, rights, grant_id, bound_key,
+	details, issued_at, ends_at, consumed_at`
 
 func codeDest(c *authz.CodeGrant) []any {
 	return []any{&c.Hash, &c.Client, &c.User, &c.RedirectURI, &c.Challenge, (*id8)(&c.Device), (*rights)(&c.Rights),
-		(*id8)(&c.Grant), (*when)(&c.IssuedAt), (*when)(&c.ExpiresAt), (*when)(&c.ConsumedAt)}
+		(*id8)(&c.Grant), &c.BoundKey, &c.Details, (*when)(&c.IssuedAt), (*when)(&c.ExpiresAt), (*when)(&c.ConsumedAt)}
 }
 
-// AddCode keeps what a code stands for, by the hash of the code.
-func (s *Store) AddCode(ctx context.Context, c authz.CodeGrant) error {
-	return s.add(ctx, "code", ask(`INSERT INTO codes (`+codeColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		c.Hash, c.Client, c.User, c.RedirectURI, c.Challenge, c.Device[:], rights(c.Rights), c.Grant[:], ms(c.IssuedAt),
-		ms(c.ExpiresAt), ms(c.ConsumedAt)))
+// AddCode keeps what a code stands for, by the hash of the code, and consumes the pushed request that asked for it.
+func (s *Store) AddCode(ctx context.Context, c authz.CodeGrant, request []byte) error {
+	insert := ask(`INSERT INTO codes (`+codeColumns+`, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		c.Hash, c.Client, c.User, c.RedirectURI, c.Challenge, c.Device[:], rights(c.Rights), c.Grant[:], c.BoundKey, c.Details,
+		ms(c.IssuedAt), ms(c.ExpiresAt), ms(c.ConsumedAt), ms(c.ExpiresAt.Add(codeAfter)))
+	if request == nil {
+		return s.add(ctx, "code", insert)
+	}
+	if !insert.storable() {
+		return fmt.Errorf("code: %w", authz.ErrNotFound)
+	}
+	err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		err := touch(ctx, q, ask(`DELETE FROM requests WHERE hash = $1 AND expires_at > $2`, request, ms(c.IssuedAt)))
+		if err != nil {
+			return err
+		}
+		return run(ctx, q, insert)
+	})
+	if err != nil {
+		return fmt.Errorf("code: %w", s.meaning(err))
+	}
+	return nil
 }
 
 // Code reads what a code stands for, whatever its state.
@@ -43,11 +61,12 @@ func unspent() string {
 	return "consumed_at >= 0"
 }
 
-// consume is the statement that spends a code and returns it: of any number of redemptions one gets the row.
-func consume(ctx context.Context, q Querier, hash []byte, at int64) (authz.CodeGrant, error) {
+// consumeCode is the statement that spends a code and returns it: of any number of redemptions one gets the row.
+func consumeCode(ctx context.Context, q Querier, hash []byte, at int64) (authz.CodeGrant, error) {
 	var c authz.CodeGrant
-	err := one(ctx, q, ask(`UPDATE codes SET consumed_at = $2 WHERE hash = $1 AND `+unspent()+` AND expires_at > $2
-		RETURNING `+codeColumns, hash, at), codeDest(&c)...)
+	err := one(ctx, q, ask(`UPDATE codes SET consumed_at = $2, expires_at = $3
+		WHERE hash = $1 AND `+unspent()+` AND ends_at > $2 RETURNING `+codeColumns,
+		hash, at, at+tombstoneLife.Milliseconds()), codeDest(&c)...)
 	if !errors.Is(err, authz.ErrNotFound) {
 		return c, err
 	}

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -12,7 +13,8 @@ import (
 )
 
 const deviceColumns = `id, name, owner, kind, delivery, profile, clock, shape, actions, root_key, public_key, sender_id,
-	epoch, expires_in, private, require_cnonce, remote, created_at, reg_address, reg_local_uris, reg_expires_at, reg_seen_at`
+	epoch, expires_in, private, require_cnonce, remote, created_at, reg_address, reg_local_uris, reg_expires_at, reg_seen_at,
+	resource, state, suspended_at`
 
 // action is how one of a device's actions rests in the list of them.
 type action struct {
@@ -51,11 +53,12 @@ func (s *Store) AddDevice(ctx context.Context, d authz.Device) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	rows := []query{ask(`INSERT INTO devices (`+deviceColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-		$13, $14, $15, $16, $17, $18, $19, $20, $21, $22)`,
+		$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`,
 		d.ID[:], d.Name, d.Owner, int(d.Kind), string(d.Delivery), int(d.Profile), int(d.Clock), int(d.Shape),
 		asJSON{actionsOf(&d)}, sealed, d.PublicKey, d.SenderID, counter(d.Epoch), int64(d.ExpiresIn/time.Second),
 		d.Private, d.RequireCNonce, d.Remote, ms(d.CreatedAt), d.Registration.Address, asJSON{d.Registration.LocalURIs},
-		ms(d.Registration.ExpiresAt), ms(d.Registration.SeenAt))}
+		ms(d.Registration.ExpiresAt), ms(d.Registration.SeenAt), nullable(d.Resource),
+		string(cmp.Or(d.State, authz.DeviceActive)), ms(d.SuspendedAt))}
 	if d.SenderID != nil {
 		rows = append(rows, reserve(d.SenderID, nil, d.ID[:]))
 	}
@@ -70,6 +73,19 @@ func (s *Store) Device(ctx context.Context, id provision.DeviceID) (authz.Device
 // DeviceByName finds a device by the name people use.
 func (s *Store) DeviceByName(ctx context.Context, name string) (authz.Device, error) {
 	return s.device(ctx, name, ask(`WHERE name = $1`, name))
+}
+
+// DeviceByResource finds an HTTP API by its URI (RFC 8707).
+func (s *Store) DeviceByResource(ctx context.Context, uri string) (authz.Device, error) {
+	return s.device(ctx, uri, ask(`WHERE resource = $1`, uri))
+}
+
+// nullable is NULL for no text, where a unique column may have many without.
+func nullable(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
 }
 
 func (s *Store) device(ctx context.Context, name string, where query) (authz.Device, error) {
@@ -104,17 +120,20 @@ func (s *Store) scanDevice(rows *sql.Rows) (authz.Device, error) {
 	var sealed []byte
 	var actions []action
 	var hasSender bool
+	var resource sql.NullString
 	reg := &d.Registration
 	err := rows.Scan((*id8)(&d.ID), &d.Name, &d.Owner, (*int)(&d.Kind), (*string)(&d.Delivery),
 		(*int)(&d.Profile), (*int)(&d.Clock), (*int)(&d.Shape), asJSON{&actions}, &sealed, &d.PublicKey, &d.SenderID,
 		(*counter)(&d.Epoch), (*seconds)(&d.ExpiresIn), &d.Private, &d.RequireCNonce, &d.Remote, (*when)(&d.CreatedAt),
-		&reg.Address, asJSON{&reg.LocalURIs}, (*when)(&reg.ExpiresAt), (*when)(&reg.SeenAt), &hasSender)
+		&reg.Address, asJSON{&reg.LocalURIs}, (*when)(&reg.ExpiresAt), (*when)(&reg.SeenAt), &resource, (*string)(&d.State),
+		(*when)(&d.SuspendedAt), &hasSender)
 	if err != nil {
 		return d, err
 	}
 	if hasSender {
 		d.SenderID = present(d.SenderID)
 	}
+	d.Resource = resource.String
 	d.Actions = actionsFrom(actions)
 	if d.RootKey, err = s.sealer.Open(tableDevices, d.ID[:], sealed); err != nil {
 		return d, fmt.Errorf("root key of device %q: %w", d.Name, err)

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 )
 
 const grantColumns = `id, owner, to_user, to_client, device_id, rights, starts_at, ends_at, once, spent, created_at,
-	revoked_at, confirmed_at`
+	revoked_at, confirmed_at, suspended_at`
 
 // AddGrant keeps a grant on a device that exists.
 func (s *Store) AddGrant(ctx context.Context, g authz.Grant) error {
@@ -25,10 +24,18 @@ func (s *Store) AddGrant(ctx context.Context, g authz.Grant) error {
 	if (g.To.User == "") == (g.To.Client == "") {
 		return fmt.Errorf("%s: it must be to a user or to a client", what)
 	}
-	return s.add(ctx, what, ask(`INSERT INTO grants (`+grantColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+	return s.add(ctx, what, ask(`INSERT INTO grants (`+grantColumns+`, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
 		g.ID[:], g.Owner, g.To.User, g.To.Client, g.Device[:], rights(g.Rights), ms(g.From), ms(g.Until), g.Once,
-		rights(g.Spent), ms(g.CreatedAt), ms(g.RevokedAt), ms(g.ConfirmedAt)))
+		rights(g.Spent), ms(g.CreatedAt), ms(g.RevokedAt), ms(g.ConfirmedAt), ms(g.SuspendedAt), ms(until(&g))))
+}
+
+// until is when nobody looks up a grant any more: never, while it has no end.
+func until(g *authz.Grant) time.Time {
+	if g.Until.IsZero() {
+		return time.Time{}
+	}
+	return g.Until.Add(grantHistory)
 }
 
 // Grant finds a grant, live or not.
@@ -74,38 +81,8 @@ func scanGrant(rows *sql.Rows) (authz.Grant, error) {
 	var g authz.Grant
 	err := rows.Scan((*id8)(&g.ID), &g.Owner, &g.To.User, &g.To.Client, (*id8)(&g.Device), (*rights)(&g.Rights),
 		(*when)(&g.From), (*when)(&g.Until), &g.Once, (*rights)(&g.Spent), (*when)(&g.CreatedAt), (*when)(&g.RevokedAt),
-		(*when)(&g.ConfirmedAt))
+		(*when)(&g.ConfirmedAt), (*when)(&g.SuspendedAt))
 	return g, err
-}
-
-// Revoke ends a grant. The update waits for every Mint that holds the grant's row, so their tokens are in the list it
-// returns; a Mint that comes later finds the grant revoked.
-func (s *Store) Revoke(ctx context.Context, id pop.GrantID, now time.Time) ([]authz.TokenRecord, error) {
-	var tokens []authz.TokenRecord
-	at, err := moment(now)
-	if err == nil {
-		err = s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
-			tokens, err = revoke(ctx, q, id, at)
-			return err
-		})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("grant %x: %w", id, err)
-	}
-	return tokens, nil
-}
-
-func revoke(ctx context.Context, q Querier, id pop.GrantID, at int64) ([]authz.TokenRecord, error) {
-	err := touch(ctx, q, ask(`UPDATE grants SET revoked_at = $2 WHERE id = $1 AND revoked_at = 0`, id[:], at))
-	if errors.Is(err, authz.ErrNotFound) {
-		var before int64
-		err = one(ctx, q, ask(`SELECT revoked_at FROM grants WHERE id = $1`, id[:]), &before)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return all(ctx, q, ask(`SELECT `+tokenColumns+` FROM tokens WHERE grant_id = $1 AND expires_at > $2
-		ORDER BY issued_at, hash`, id[:], at), scanToken)
 }
 
 // Confirm keeps the first confirmation of a revoked grant; a grant that is not revoked is not found.

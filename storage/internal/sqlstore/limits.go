@@ -4,12 +4,20 @@ import "time"
 
 // Bounds of the store, each with its reason.
 const (
-	clockStep      = time.Hour            // D4: a clock further behind the newest stored value stops minting
-	clientKeyLife  = 400 * 24 * time.Hour // D9: how long a key made by a client stays known
-	clientKeyAfter = 30 * 24 * time.Hour  // D9: and at least this long past the last token with it
-	unusedCodeLife = 24 * time.Hour       // an expired code says nothing any more; a day helps who reads the tables
-	tombstoneLife  = 400 * 24 * time.Hour // D20: a replay is recognised as long as a token from the code may live (366 days)
-	maxAuditTail   = 10_000               // entries read at once
+	clockStep        = time.Hour            // D4: a clock further behind the newest stored value stops minting
+	clientKeyLife    = 400 * 24 * time.Hour // D9: how long a key made by a client stays known
+	clientKeyAfter   = 30 * 24 * time.Hour  // D9: and at least this long past the last token with it
+	codeAfter        = 24 * time.Hour       // an expired code says nothing any more; a day helps who reads the tables
+	tombstoneLife    = 48 * time.Hour       // D20: a replay is recognised so long, and as long as what came from the code may live
+	deviceCodeAfter  = 24 * time.Hour       // as codeAfter; tokens from device codes end with their family or grant
+	grantHistory     = 90 * 24 * time.Hour  // how long owners can look up what has ended
+	updateLife       = 30 * 24 * time.Hour  // a requester of the revocation list that was away longer asks for all of it
+	slowDown         = 5                    // seconds (RFC 8628 §3.5)
+	maxPace          = 300                  // seconds between polls at most; a device code lives no longer
+	maxSweep         = 10_000               // rows removed from a table when a store is opened
+	tokensPerMessage = 12                   // 24 hashes: a message to a device is one datagram
+	hashSize         = 33                   // a token hash (RFC 9770 §4)
+	maxAuditTail     = 10_000               // entries read at once
 )
 
 // Tables that hold sealed columns, as their associated data names them (D3).
@@ -18,4 +26,6 @@ const (
 	tableClients     = "clients"
 	tableDevices     = "devices"
 	tableSigningKeys = "signing_keys"
+	tableTokens      = "tokens"
+	tableFamilies    = "families"
 )

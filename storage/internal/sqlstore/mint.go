@@ -1,22 +1,27 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
-	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
-const tokenColumns = `hash, alt_hash, id, device_id, grant_id, client_id, user_name, code_hash, issued_at, expires_at`
+const tokenColumns = `id, hash, alt_hash, grant_id, client_id, user_name, code_hash, family, series, claims, issued_at,
+	ends_at, revoked_at, expires_at`
 
-// Mint is one transaction. Its row locks are always taken in this order: code, grant, sequence, key; so two of them
-// cannot wait for each other.
-func (s *Store) Mint(ctx context.Context, spec authz.MintSpec, issue func(authz.Minting) (authz.TokenRecord, error)) error {
+// Mint is one transaction. It takes its locks always in this order: gate, proofs, code, sequence, key; so two of them cannot
+// wait for each other. The gate is what a revocation or suspension waits for: once that has returned, no Mint that began
+// before it is still on its way.
+func (s *Store) Mint(ctx context.Context, spec authz.MintSpec, issue func(authz.Minting) (authz.Issued, error)) error {
 	if _, err := moment(spec.Now); err != nil {
 		return fmt.Errorf("mint: %w", err)
 	}
@@ -25,27 +30,29 @@ func (s *Store) Mint(ctx context.Context, spec authz.MintSpec, issue func(authz.
 		if err != nil {
 			return err
 		}
-		token, err := issue(m)
+		issued, err := issue(m)
 		if err != nil {
 			return err
 		}
-		return s.keep(ctx, q, &spec, &token)
+		return s.keep(ctx, q, &spec, &issued)
 	})
 }
 
 // prepare checks and takes everything a token needs.
 func (s *Store) prepare(ctx context.Context, q Querier, spec *authz.MintSpec) (m authz.Minting, err error) {
-	if spec.Code != nil {
-		if m.Code, err = consume(ctx, q, spec.Code, ms(spec.Now)); err != nil {
-			return m, err
-		}
+	if err = s.enter(ctx, q, many); err != nil {
+		return m, err
 	}
-	if spec.Grant != (pop.GrantID{}) {
-		if err = checkLive(ctx, q, spec.Grant, spec.Now); err != nil {
-			return m, err
-		}
+	if err = useOnce(ctx, q, spec.Now, spec.Proofs); err != nil {
+		return m, err
 	}
-	if m.Epoch, m.Sequence, err = advance(ctx, q, spec.Device, authz.SequenceEXI, spec.Now); err != nil {
+	if err = s.consume(ctx, q, spec, &m); err != nil {
+		return m, err
+	}
+	if m.Epoch, err = checkParties(ctx, q, &spec.Parties, spec.Now); err != nil {
+		return m, err
+	}
+	if m.Sequence, err = advance(ctx, q, spec.Device, authz.SequenceEXI, spec.Now); err != nil {
 		return m, err
 	}
 	if spec.ClientKey != nil {
@@ -54,41 +61,35 @@ func (s *Store) prepare(ctx context.Context, q Querier, spec *authz.MintSpec) (m
 	return m, err
 }
 
-// checkLive holds the grant's row until the transaction ends, so that a revocation waits for it or is seen by it.
-func checkLive(ctx context.Context, q Querier, id pop.GrantID, now time.Time) error {
-	var from, until, revoked time.Time
-	err := one(ctx, q, ask(`SELECT starts_at, ends_at, revoked_at FROM grants WHERE id = $1 FOR SHARE`, id[:]),
-		(*when)(&from), (*when)(&until), (*when)(&revoked))
-	switch {
-	case err != nil:
-		return fmt.Errorf("grant %x: %w", id, err)
-	case !revoked.IsZero(), from.After(now), !until.IsZero() && !until.After(now):
-		return fmt.Errorf("grant %x: %w", id, authz.ErrGrantEnded)
+// consume spends what the client showed; client_credentials shows nothing.
+func (s *Store) consume(ctx context.Context, q Querier, spec *authz.MintSpec, m *authz.Minting) (err error) {
+	at := ms(spec.Now)
+	if spec.Code != nil {
+		if m.Code, err = consumeCode(ctx, q, spec.Code, at); err != nil {
+			return err
+		}
 	}
-	return nil
+	if spec.DeviceCode != nil {
+		if m.DeviceCode, err = consumeDeviceCode(ctx, q, spec.DeviceCode, at); err != nil {
+			return err
+		}
+	}
+	if spec.Refresh != nil {
+		m.Family, err = s.refresh(ctx, q, spec.Refresh, spec.Now)
+	}
+	return err
 }
 
-// advance moves a device's sequence to max(previous + 1, unix seconds · 2^20) (D4). The newest value of any device is
-// the store's own clock: a server whose clock is far behind it would issue what devices take for old.
-func advance(ctx context.Context, q Querier, device provision.DeviceID, kind string, now time.Time) (epoch, next uint64, err error) {
-	const perSecond = 20 // bits below the seconds
-	var newest sql.NullInt64
-	err = one(ctx, q, ask(`SELECT epoch, (SELECT MAX(value) FROM sequences) FROM devices WHERE id = $1`, device[:]),
-		(*counter)(&epoch), &newest)
-	if err != nil {
-		return 0, 0, fmt.Errorf("device %q: %w", provision.Audience(device), err)
-	}
-	if now.Add(clockStep).Unix() < newest.Int64>>perSecond {
-		return 0, 0, authz.ErrClockStepped
-	}
+// advance moves a device's sequence to max(previous + 1, unix seconds · 2^20) (D4).
+func advance(ctx context.Context, q Querier, device provision.DeviceID, kind string, now time.Time) (next uint64, err error) {
 	err = one(ctx, q, ask(`INSERT INTO sequences (device_id, kind, value) VALUES ($1, $2, $3)
 		ON CONFLICT (device_id, kind) DO UPDATE SET value =
 			CASE WHEN sequences.value >= excluded.value THEN sequences.value + 1 ELSE excluded.value END
 		RETURNING value`, device[:], kind, now.Unix()<<perSecond), (*counter)(&next))
 	if err != nil {
-		return 0, 0, fmt.Errorf("sequence of device %q: %w", provision.Audience(device), err)
+		return 0, fmt.Errorf("sequence of device %q: %w", provision.Audience(device), err)
 	}
-	return epoch, next, nil
+	return next, nil
 }
 
 // rememberKey notes a key that a client made, or says that any client made it before (D9).
@@ -104,20 +105,68 @@ func (s *Store) rememberKey(ctx context.Context, q Querier, key []byte, now time
 }
 
 // keep stores what was issued and why.
-func (s *Store) keep(ctx context.Context, q Querier, spec *authz.MintSpec, t *authz.TokenRecord) error {
-	if known := t.Expires.Add(clientKeyAfter); spec.ClientKey != nil && known.After(spec.Now.Add(clientKeyLife)) {
+func (s *Store) keep(ctx context.Context, q Querier, spec *authz.MintSpec, issued *authz.Issued) error {
+	t := &issued.Token
+	if low, high := tokenRange(spec.Device); len(t.ID) != len(low) || t.Device != spec.Device || bytes.Compare(t.ID, low) < 0 || bytes.Compare(t.ID, high) > 0 {
+		return fmt.Errorf("token id %x is not of device %q", t.ID, provision.Audience(spec.Device))
+	}
+	if err := s.keepLonger(ctx, q, spec, issued); err != nil {
+		return err
+	}
+	if issued.Family != nil {
+		if err := s.addFamily(ctx, q, issued.Family); err != nil {
+			return err
+		}
+	}
+	var claims []byte
+	if t.Claims != nil {
+		var err error
+		if claims, err = s.sealer.Seal(tableTokens, t.ID, t.Claims); err != nil {
+			return fmt.Errorf("token: %w", err)
+		}
+	}
+	err := run(ctx, q, ask(`INSERT INTO tokens (`+tokenColumns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, $13)`,
+		t.ID, t.Hash, t.AltHash, grantRef(t.Grant), t.Client, t.User, t.Code, familyRef(t.Family), t.Series, claims,
+		ms(t.IssuedAt), ms(t.Expires), ms(kept(t))))
+	if err != nil {
+		return fmt.Errorf("token: %w", s.meaning(err))
+	}
+	return record(ctx, q, &spec.Audit)
+}
+
+// kept is how long the row of a token is needed.
+func kept(t *authz.TokenRecord) time.Time {
+	if t.Kept.After(t.Expires) {
+		return t.Kept
+	}
+	return t.Expires
+}
+
+// keepLonger lets what a token came from be known as long as the token: its key, the code whose replay ends it, and the
+// first token of its series.
+func (s *Store) keepLonger(ctx context.Context, q Querier, spec *authz.MintSpec, issued *authz.Issued) error {
+	t := &issued.Token
+	until := kept(t)
+	if known := until.Add(clientKeyAfter); spec.ClientKey != nil && known.After(spec.Now.Add(clientKeyLife)) {
 		err := touch(ctx, q, ask(`UPDATE client_keys SET expires_at = $2 WHERE mac = $1`,
 			s.sealer.Remember(spec.ClientKey), ms(known)))
 		if err != nil {
 			return fmt.Errorf("possession key: %w", err)
 		}
 	}
-	err := run(ctx, q, ask(`INSERT INTO tokens (`+tokenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		t.Hash, t.AltHash, t.ID, t.Device[:], grantRef(t.Grant), t.Client, t.User, t.Code, ms(t.IssuedAt), ms(t.Expires)))
-	if err != nil {
-		return fmt.Errorf("token: %w", s.meaning(err))
+	if issued.Family != nil && issued.Family.ExpiresAt.After(until) {
+		until = issued.Family.ExpiresAt
 	}
-	return record(ctx, q, &spec.Audit)
+	if spec.Code != nil && until.After(spec.Now.Add(tombstoneLife)) {
+		if err := touch(ctx, q, ask(`UPDATE codes SET expires_at = $2 WHERE hash = $1`, spec.Code, ms(until))); err != nil {
+			return fmt.Errorf("code: %w", err)
+		}
+	}
+	if t.Series == nil {
+		return nil
+	}
+	return run(ctx, q, ask(`UPDATE tokens SET expires_at = $2 WHERE id = $1 AND expires_at < $2`, t.Series, ms(until)))
 }
 
 // NextSequence advances a sequence on its own.
@@ -129,7 +178,10 @@ func (s *Store) NextSequence(ctx context.Context, device provision.DeviceID, kin
 		return 0, fmt.Errorf("sequence %q is unknown", kind)
 	}
 	err = s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
-		_, next, err = advance(ctx, q, device, kind, now)
+		if _, err := checkParties(ctx, q, &authz.Parties{Device: device}, now); err != nil && !errors.As(err, new(*authz.SuspendedError)) {
+			return err // a device that mints nothing is still told the news
+		}
+		next, err = advance(ctx, q, device, kind, now)
 		return err
 	})
 	if err != nil {
@@ -138,19 +190,46 @@ func (s *Store) NextSequence(ctx context.Context, device provision.DeviceID, kin
 	return next, nil
 }
 
-// TokensOf lists a device's tokens that have not expired at now, oldest first.
+// Token finds a token by its id, whatever its state.
+func (s *Store) Token(ctx context.Context, id []byte) (authz.TokenRecord, error) {
+	t, err := single(all(ctx, s.engine.Reader(), ask(`SELECT `+tokenColumns+` FROM tokens WHERE id = $1`, present(id)), s.scanToken))
+	if err != nil {
+		return authz.TokenRecord{}, fmt.Errorf("token: %w", err)
+	}
+	return t, nil
+}
+
+// TokensOf lists a device's tokens that are live at now, oldest first.
 func (s *Store) TokensOf(ctx context.Context, device provision.DeviceID, now time.Time) ([]authz.TokenRecord, error) {
-	list, err := all(ctx, s.engine.Reader(), ask(`SELECT `+tokenColumns+` FROM tokens WHERE device_id = $1 AND expires_at > $2
-		ORDER BY issued_at, hash`, device[:], ms(now)), scanToken)
+	low, high := tokenRange(device)
+	list, err := all(ctx, s.engine.Reader(), ask(`SELECT `+tokenColumns+` FROM tokens
+		WHERE id >= $1 AND id <= $2 AND ends_at > $3 AND revoked_at = 0 ORDER BY id`, low, high, ms(now)), s.scanToken)
 	if err != nil {
 		return nil, fmt.Errorf("tokens: %w", err)
 	}
 	return list, nil
 }
 
-func scanToken(rows *sql.Rows) (authz.TokenRecord, error) {
+// tokenRange is the lowest and the highest id that tokens of a device can have.
+func tokenRange(device provision.DeviceID) (low, high []byte) {
+	low = binary.BigEndian.AppendUint64(slices.Clone(device[:]), 0)
+	return low, binary.BigEndian.AppendUint64(slices.Clone(device[:]), math.MaxUint64)
+}
+
+func (s *Store) scanToken(rows *sql.Rows) (authz.TokenRecord, error) {
 	var t authz.TokenRecord
-	err := rows.Scan(&t.Hash, &t.AltHash, &t.ID, (*id8)(&t.Device), (*grantRef)(&t.Grant), &t.Client, &t.User, &t.Code,
-		(*when)(&t.IssuedAt), (*when)(&t.Expires))
+	var claims []byte
+	err := rows.Scan(&t.ID, &t.Hash, &t.AltHash, (*grantRef)(&t.Grant), &t.Client, &t.User, &t.Code, (*familyRef)(&t.Family),
+		&t.Series, &claims, (*when)(&t.IssuedAt), (*when)(&t.Expires), (*when)(&t.Revoked), (*when)(&t.Kept))
+	if err != nil {
+		return t, err
+	}
+	copy(t.Device[:], t.ID)
+	if t.Kept.Equal(t.Expires) {
+		t.Kept = time.Time{}
+	}
+	if claims != nil {
+		t.Claims, err = s.sealer.Open(tableTokens, t.ID, claims)
+	}
 	return t, err
 }

@@ -43,6 +43,9 @@ type Engine interface {
 	// Once work has begun, the end of ctx does not interrupt it: a caller that gets an answer knows the outcome. An
 	// error of the commit itself means that the outcome is unknown.
 	Write(ctx context.Context, work func(context.Context, Querier) error) error
+	// Gate is a statement that lets transactions pass together, or one alone: it waits for all before it and holds up all
+	// after it until it ends. "" where every transaction that writes is alone anyway.
+	Gate(alone bool) string
 	// Conflict tells what an error of a statement means.
 	Conflict(err error) Conflict
 	Close() error
@@ -63,7 +66,7 @@ func New(ctx context.Context, engine Engine, sealer *seal.Sealer, now time.Time)
 	if err := s.checkKey(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.sweep(ctx, now); err != nil {
+	if _, err := s.Sweep(ctx, now, maxSweep); err != nil {
 		return nil, fmt.Errorf("remove what has expired: %w", err)
 	}
 	return s, nil
@@ -107,23 +110,6 @@ func (s *Store) keepKey(ctx context.Context, name, known string) error {
 	}
 	return s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
 		return run(ctx, q, ask(`INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, sealed))
-	})
-}
-
-// sweep removes rows that no rule asks for any more. Tokens and audit entries stay.
-func (s *Store) sweep(ctx context.Context, now time.Time) error {
-	return s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
-		for _, gone := range []query{
-			ask(`DELETE FROM logins WHERE expires_at < $1`, ms(now)),
-			ask(`DELETE FROM client_keys WHERE expires_at < $1`, ms(now)),
-			ask(`DELETE FROM codes WHERE consumed_at = 0 AND expires_at < $1`, ms(now.Add(-unusedCodeLife))),
-			ask(`DELETE FROM codes WHERE consumed_at <> 0 AND consumed_at < $1`, ms(now.Add(-tombstoneLife))),
-		} {
-			if err := run(ctx, q, gone); err != nil {
-				return err
-			}
-		}
-		return nil
 	})
 }
 

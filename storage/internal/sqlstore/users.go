@@ -12,7 +12,8 @@ import (
 // AddUser keeps a person.
 func (s *Store) AddUser(ctx context.Context, u authz.User) error {
 	return s.add(ctx, fmt.Sprintf("user %q", u.Name),
-		ask(`INSERT INTO users (name, password_hash, created_at) VALUES ($1, $2, $3)`, u.Name, u.PasswordHash, ms(u.CreatedAt)))
+		ask(`INSERT INTO users (name, password_hash, suspended_at, created_at) VALUES ($1, $2, $3, $4)`,
+			u.Name, u.PasswordHash, ms(u.SuspendedAt), ms(u.CreatedAt)))
 }
 
 // User finds a person by name.
@@ -20,8 +21,8 @@ func (s *Store) User(ctx context.Context, name string) (authz.User, error) {
 	u := authz.User{Name: name}
 	err := authz.ErrNotFound
 	if storable(name) {
-		err = one(ctx, s.engine.Reader(), ask(`SELECT password_hash, created_at FROM users WHERE name = $1`, name),
-			&u.PasswordHash, (*when)(&u.CreatedAt))
+		err = one(ctx, s.engine.Reader(), ask(`SELECT password_hash, suspended_at, created_at FROM users WHERE name = $1`, name),
+			&u.PasswordHash, (*when)(&u.SuspendedAt), (*when)(&u.CreatedAt))
 	}
 	if err != nil {
 		return authz.User{}, fmt.Errorf("user %q: %w", name, err)
@@ -60,13 +61,14 @@ func (s *Store) AddSigningKey(ctx context.Context, k authz.SigningKey) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return s.add(ctx, what,
-		ask(`INSERT INTO signing_keys (id, private_key, created_at) VALUES ($1, $2, $3)`, k.ID, sealed, ms(k.CreatedAt)))
+		ask(`INSERT INTO signing_keys (id, private_key, created_at, signs_from, signs_until, withdrawn_at)
+			VALUES ($1, $2, $3, $4, $5, $6)`, k.ID, sealed, ms(k.CreatedAt), ms(k.From), ms(k.Until), ms(k.Withdrawn)))
 }
 
 // SigningKeys lists all, newest first.
 func (s *Store) SigningKeys(ctx context.Context) ([]authz.SigningKey, error) {
 	list, err := all(ctx, s.engine.Reader(),
-		ask(`SELECT id, private_key, created_at FROM signing_keys ORDER BY created_at DESC, id DESC`), s.scanSigningKey)
+		ask(`SELECT id, private_key, created_at, signs_from, signs_until, withdrawn_at FROM signing_keys ORDER BY created_at DESC, id DESC`), s.scanSigningKey)
 	if err != nil {
 		return nil, fmt.Errorf("signing keys: %w", err)
 	}
@@ -76,7 +78,7 @@ func (s *Store) SigningKeys(ctx context.Context) ([]authz.SigningKey, error) {
 func (s *Store) scanSigningKey(rows *sql.Rows) (authz.SigningKey, error) {
 	var k authz.SigningKey
 	var sealed []byte
-	if err := rows.Scan(&k.ID, &sealed, (*when)(&k.CreatedAt)); err != nil {
+	if err := rows.Scan(&k.ID, &sealed, (*when)(&k.CreatedAt), (*when)(&k.From), (*when)(&k.Until), (*when)(&k.Withdrawn)); err != nil {
 		return k, err
 	}
 	var err error

@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
 // How values rest in columns. Types with Scan are destinations, those with Value arguments.
@@ -114,6 +115,15 @@ func (g *grantRef) Scan(column any) error {
 	}
 	return (*id8)(g).Scan(column)
 }
+
+// deviceRef is the id of a device, NULL for none.
+type deviceRef provision.DeviceID
+
+// Value is the id or NULL.
+func (d deviceRef) Value() (driver.Value, error) { return grantRef(d).Value() }
+
+// Scan reads the id or NULL.
+func (d *deviceRef) Scan(column any) error { return (*grantRef)(d).Scan(column) }
 
 // rights rest as AIF in CBOR.
 type rights aif.Rights

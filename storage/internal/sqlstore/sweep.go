@@ -1,0 +1,110 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+)
+
+// sweeps names each table whose rows end, and its key.
+var sweeps = []struct{ table, key string }{
+	{"codes", "hash"}, {"logins", "hash"}, {"client_keys", "mac"}, {"families", "id"}, {"requests", "hash"},
+	{"device_codes", "hash"}, {"outbox", "id"}, {"invitations_to_register", "hash"}, {"grants", "id"},
+}
+
+// Sweep removes what nobody asks for any more, a batch of each table.
+func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error) {
+	at, err := moment(now)
+	if err != nil {
+		return 0, fmt.Errorf("sweep: %w", err)
+	}
+	total := 0
+	add := func(n int, err error) error { total += n; return err }
+	for _, t := range sweeps {
+		by := ask(`DELETE FROM `+t.table+` WHERE `+t.key+` IN (SELECT `+t.key+` FROM `+t.table+`
+			WHERE expires_at <> 0 AND expires_at <= $1 ORDER BY expires_at LIMIT $2)`, at, limit)
+		if err := add(s.remove(ctx, by)); err != nil {
+			return total, fmt.Errorf("sweep %s: %w", t.table, err)
+		}
+	}
+	if err := add(s.remove(ctx, ask(`DELETE FROM uses WHERE (kind, value) IN (SELECT kind, value FROM uses
+		WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, at, limit))); err != nil {
+		return total, fmt.Errorf("sweep uses: %w", err)
+	}
+	if err := add(s.sweepTokens(ctx, at, limit)); err != nil {
+		return total, fmt.Errorf("sweep tokens: %w", err)
+	}
+	if err := add(s.sweepUpdates(ctx, at, limit)); err != nil {
+		return total, fmt.Errorf("sweep revocation list: %w", err)
+	}
+	return total, nil
+}
+
+func (s *Store) remove(ctx context.Context, by query) (removed int, err error) {
+	err = s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		result, err := q.ExecContext(ctx, by.text, by.args...)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		removed = int(n)
+		return err
+	})
+	return removed, err
+}
+
+// sweepTokens takes revoked tokens off the revocation list as it removes them.
+func (s *Store) sweepTokens(ctx context.Context, at int64, limit int) (removed int, err error) {
+	err = s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		if err := s.enter(ctx, q, alone); err != nil {
+			return err
+		}
+		gone, err := all(ctx, q, ask(`DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at <= $1
+			ORDER BY expires_at LIMIT $2) RETURNING `+tokenColumns, at, limit), s.scanToken)
+		if err != nil {
+			return err
+		}
+		removed = len(gone)
+		var listed []authz.TokenRecord
+		for _, t := range gone {
+			if !t.Revoked.IsZero() {
+				listed = append(listed, t)
+			}
+		}
+		if len(listed) == 0 {
+			return nil
+		}
+		return list(ctx, q, listed, at, true)
+	})
+	return removed, err
+}
+
+// sweepUpdates forgets old updates and remembers up to which, so that who asks for what came after one of them learns that
+// something is missing.
+func (s *Store) sweepUpdates(ctx context.Context, at int64, limit int) (removed int, err error) {
+	err = s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		if err := s.enter(ctx, q, alone); err != nil {
+			return err
+		}
+		var newest *int64
+		err := one(ctx, q, ask(`SELECT MAX(number) FROM (SELECT number FROM trl_updates WHERE expires_at <= $1
+			ORDER BY number LIMIT $2) AS old`, at, limit), &newest)
+		if err != nil || newest == nil {
+			return err
+		}
+		result, err := q.ExecContext(ctx, `DELETE FROM trl_updates WHERE number <= $1`, *newest)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		removed = int(n)
+		return run(ctx, q, ask(`INSERT INTO counters (name, value) VALUES ($1, $2)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE counters.value < excluded.value`, counterTRLFloor, *newest))
+	})
+	return removed, err
+}
