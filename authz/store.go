@@ -19,6 +19,7 @@ var (
 	ErrGrantEnded   = errors.New("grant is revoked or ended")
 	ErrKeySeen      = errors.New("possession key was used before")
 	ErrReplayed     = errors.New("used before")
+	ErrUnavailable  = errors.New("the store is not available now")
 	ErrClockStepped = errors.New("the clock is more than an hour behind the newest stored value: set the clock, then start again")
 )
 

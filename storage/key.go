@@ -42,6 +42,15 @@ func LoadOrCreateKey(path string) (StoreKey, error) {
 	return key, nil
 }
 
+// LoadKey is LoadOrCreateKey for those who only look: a key that is not there stays so.
+func LoadKey(path string) (StoreKey, error) {
+	key, err := loadKey(path)
+	if err != nil {
+		return StoreKey{}, fmt.Errorf("store key: %w", err)
+	}
+	return key, nil
+}
+
 func loadKey(path string) (StoreKey, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/storage/internal/seal"
+	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
 	"github.com/latchkey-ace/latchkey/storage/postgres"
 	"github.com/latchkey-ace/latchkey/storage/sqlite"
 )
@@ -24,6 +25,10 @@ type Options struct {
 	Key  StoreKey         // required; a database opens only with the key it was made with
 	Now  func() time.Time // default time.Now; used once, to remove what has expired
 	Rand io.Reader        // default crypto/rand
+
+	// Watch hears of each write transaction, how long it took until it was durable, and its error; nil for nobody. It is
+	// called concurrently and must not block.
+	Watch func(took time.Duration, err error)
 }
 
 // Open opens the store a URL names and brings its tables up to date: sqlite:PATH, or postgres://… as libpq writes it.
@@ -44,17 +49,20 @@ func Open(ctx context.Context, url string, o Options) (authz.Store, error) {
 	scheme, path, _ := strings.Cut(url, ":")
 	switch scheme {
 	case "sqlite":
-		return opened(sqlite.Open(ctx, path, sealer, o.Now()))
+		return o.opened(sqlite.Open(ctx, path, sealer, o.Now()))
 	case "postgres", "postgresql":
-		return opened(postgres.Open(ctx, url, sealer, o.Now()))
+		return o.opened(postgres.Open(ctx, url, sealer, o.Now()))
 	}
 	return nil, fmt.Errorf("open store: %q is neither sqlite:PATH nor a postgres:// URL", scheme)
 }
 
 // opened keeps a nil pointer from becoming a Store that is not nil.
-func opened[S authz.Store](store S, err error) (authz.Store, error) {
+func (o Options) opened(store *sqlstore.Store, err error) (authz.Store, error) {
 	if err != nil {
 		return nil, err
+	}
+	if o.Watch != nil {
+		store.Watch(o.Watch)
 	}
 	return store, nil
 }

@@ -2,6 +2,7 @@ package coapapi
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -54,6 +55,10 @@ func (f *face) register(ctx context.Context, r *coapsec.Request, peer *delivery.
 
 // fault is a failure of ours: the peer learns that it is one, the log learns which.
 func (f *face) fault(what string, err error) message.Message {
+	if errors.Is(err, authz.ErrUnavailable) {
+		f.log.Warn(what, "err", err)
+		return message.Message{Code: codes.ServiceUnavailable, Options: message.Options{{ID: message.MaxAge, Value: []byte{retryAfter}}}}
+	}
 	f.log.Error(what, "err", err)
 	return message.Message{Code: codes.InternalServerError}
 }

@@ -193,6 +193,12 @@ func parseForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 }
 
 func (f *face) broken(w http.ResponseWriter, err error) {
+	if errors.Is(err, authz.ErrUnavailable) {
+		f.log.Warn("page", "err", err)
+		w.Header().Set("Retry-After", retryAfter)
+		f.console.ShowError(w, http.StatusServiceUnavailable, "We cannot look that up at the moment.", "Please try again in a minute.")
+		return
+	}
 	f.log.Error("page", "err", err)
 	f.console.ShowError(w, http.StatusInternalServerError, "Something is broken on our side.", "Please try again in a minute.")
 }

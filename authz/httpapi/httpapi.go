@@ -25,6 +25,9 @@ const (
 	maxQuery = 4 << 10  // bytes of an /authorize query
 )
 
+// retryAfter is how many seconds a client waits for the store to come back.
+const retryAfter = "5"
+
 type face struct {
 	server  *authz.Server
 	console *console.Console
@@ -163,6 +166,11 @@ func (f *face) tokenError(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &below):
 		status, wire = below.status, &ace.Error{Code: ace.InvalidRequest, Description: below.text}
+	case errors.Is(err, authz.ErrUnavailable) && !errors.As(err, &wire):
+		f.log.Warn("token", "err", err)
+		w.Header().Set("Retry-After", retryAfter)
+		writeJSON(w, http.StatusServiceUnavailable, []byte(`{"error":"temporarily_unavailable"}`))
+		return
 	case !errors.As(err, &wire):
 		f.log.Error("token", "err", err)
 		writeJSON(w, http.StatusInternalServerError, []byte(`{"error":"server_error"}`))

@@ -40,16 +40,28 @@ type engine struct {
 }
 
 func openEngine(ctx context.Context, url string) (*engine, error) {
+	e, err := connect(url)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.start(ctx); err != nil {
+		return nil, errors.Join(mark(err), e.Close())
+	}
+	return e, nil
+}
+
+// connect makes the pool; nothing is sent yet.
+func connect(url string) (*engine, error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("the URL cannot be read: write postgres://user@host:port/database")
 	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTime
+	}
 	e := &engine{db: stdlib.OpenDB(*config)}
 	e.db.SetMaxOpenConns(maxConnections)
 	e.db.SetMaxIdleConns(maxConnections)
-	if err := e.start(ctx); err != nil {
-		return nil, errors.Join(err, e.Close())
-	}
 	return e, nil
 }
 
@@ -65,7 +77,7 @@ func (e *engine) start(ctx context.Context) error {
 }
 
 // Reader runs on any connection.
-func (e *engine) Reader() sqlstore.Querier { return e.db }
+func (e *engine) Reader() sqlstore.Querier { return marked{e.db} }
 
 // Write repeats the transaction when PostgreSQL ends it for the sake of others.
 func (e *engine) Write(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
@@ -73,7 +85,7 @@ func (e *engine) Write(ctx context.Context, work func(context.Context, sqlstore.
 	for try := 1; ; try++ {
 		err := e.once(ctx, work)
 		if err == nil || try == maxTries || !repeatable(err) {
-			return err
+			return mark(err)
 		}
 		select {
 		case <-ctx.Done():

@@ -13,12 +13,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
 	sqlite3 "modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
 
+	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/migrations"
 	"github.com/latchkey-ace/latchkey/storage/internal/seal"
 	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
@@ -120,8 +122,20 @@ func (e *engine) Reader() sqlstore.Querier { return e.reads }
 
 // Write runs work in the writer's next batch.
 func (e *engine) Write(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
-	return e.writer.write(ctx, work)
+	return mark(e.writer.write(ctx, work))
 }
+
+// mark adds authz.ErrUnavailable to errors of a disk that is full or broken and of a file that others keep busy.
+func mark(err error) error {
+	var broken *sqlite3.Error
+	if errors.Is(err, errClosed) || errors.As(err, &broken) && slices.Contains(awayCodes, broken.Code()&0xff) {
+		return fmt.Errorf("%w: %w", authz.ErrUnavailable, err)
+	}
+	return err
+}
+
+// awayCodes are primary result codes; extended ones have them in their low byte.
+var awayCodes = []int{codes.SQLITE_BUSY, codes.SQLITE_IOERR, codes.SQLITE_FULL, codes.SQLITE_CANTOPEN, codes.SQLITE_READONLY}
 
 // Gate is nothing: a writer holds the whole database.
 func (e *engine) Gate(bool) string { return "" }
