@@ -48,7 +48,6 @@ func (e *Endpoint) receiveRequest(ctx context.Context, key messageKey, data []by
 		e.sendNotNil(key.peer, reply)
 		return nil
 	}
-	e.work.Add(1)
 	select {
 	case e.jobs <- j:
 	default:
@@ -65,6 +64,9 @@ func (e *Endpoint) begin(j *job) (reply []byte, taken bool) {
 	if reply, seen := e.duplicates.seen(j.key, j.incoming, e.o.Now()); seen {
 		return reply, false
 	}
+	if e.leaving {
+		return nil, false
+	}
 	j.entry = e.duplicates.begin(j.key, j.datagram)
 	if j.entry == nil {
 		return nil, false
@@ -74,6 +76,7 @@ func (e *Endpoint) begin(j *job) (reply []byte, taken bool) {
 		e.duplicates.wait(j.entry, time.Now())
 		e.watchClock()
 	}
+	e.work.Add(1) // under the lock, so that Shutdown counts all of them
 	return nil, true
 }
 
