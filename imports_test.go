@@ -32,6 +32,7 @@ var rules = []rule{
 	{From: "", Except: []string{"storage/postgres"}, To: []string{"github.com/jackc/pgx"}, Why: "one door per library: pgx is behind storage/postgres"},
 	{From: "", Except: []string{"pop/coapsec/dtls", "scenarios/bench"}, To: []string{"github.com/pion/dtls"}, Why: "one door per library: pion/dtls is behind pop/coapsec/dtls, and a peer to be measured against"},
 	{From: "", Except: []string{"pop/coapsec/gocoap"}, To: goCoAPTransports, Why: "one door per library: of go-coap we use messages and codes; its transports are behind pop/coapsec/gocoap"},
+	{From: "", Except: []string{"cmd/latchkey/metrics"}, To: []string{"github.com/prometheus/client_golang"}, Why: "one door per library: Prometheus is behind cmd/latchkey/metrics"},
 	{From: "resource", Except: []string{"resource/jwt"}, To: []string{"pop/jose"}, Deep: true, Why: "resource/jwt is the one room between resource and pop/jose"},
 	{From: "cmd/doorlock", To: []string{"authz", "github.com/jackc/pgx", "github.com/go-oauth2/oauth2", "modernc.org/sqlite", "github.com/lestrrat-go/jwx"}, Deep: true, Why: "a lock carries neither the authorization server nor its libraries, and no jwx"},
 	{From: "cmd/healthmonitor", To: []string{"authz", "github.com/jackc/pgx", "github.com/go-oauth2/oauth2", "modernc.org/sqlite"}, Deep: true, Why: "an offline device carries neither the authorization server nor its libraries"},

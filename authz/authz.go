@@ -65,6 +65,9 @@ type Options struct {
 	Log       *slog.Logger     // default discards
 	Deliverer Deliverer        // nil: nothing is uploaded, revocations reach no device
 	TokenLife time.Duration    // default TokenLife, and at most that
+
+	// Observe hears of decisions after they were made; nil for nobody. It is called concurrently and must not block.
+	Observe func(Observation)
 }
 
 // Server is the authorization server. It is safe for concurrent use.
@@ -79,13 +82,14 @@ type Server struct {
 	life    time.Duration
 	signer  signer
 	uploads *uploadLimits
+	observe func(Observation)
 }
 
 // New makes a Server for an issuer identifier (RFC 8414 §2). On a store without a signing key it makes one.
 func New(ctx context.Context, issuer string, store Store, granter Granter, o Options) (*Server, error) {
 	s := &Server{
 		issuer: issuer, store: store, granter: granter, deliver: o.Deliverer,
-		now: o.Now, rand: o.Rand, log: o.Log, life: o.TokenLife, uploads: newUploadLimits(),
+		now: o.Now, rand: o.Rand, log: o.Log, life: o.TokenLife, uploads: newUploadLimits(), observe: o.Observe,
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -209,6 +213,7 @@ func secretMethod(m AuthMethod) bool {
 // up does not keep the entry from being written.
 func (s *Server) audit(ctx context.Context, e AuditEntry) {
 	e.At = s.now()
+	s.observeEntry(e)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), AuditTime)
 	defer cancel()
 	if err := s.store.Record(ctx, e); err != nil {

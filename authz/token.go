@@ -79,6 +79,7 @@ func (s *Server) Token(ctx context.Context, caller Caller, in *ace.TokenRequest)
 	r := &request{TokenRequest: in, caller: caller}
 	response, err := s.token(ctx, r)
 	var refused *ace.Error
+	s.observeToken(in.GrantType, err)
 	if errors.As(err, &refused) {
 		entry := r.entry("refused")
 		entry.Reason = auditReason(err, refused)

@@ -1,0 +1,35 @@
+package metrics
+
+import (
+	"slices"
+
+	"github.com/latchkey-ace/latchkey/authz/policy"
+	"github.com/latchkey-ace/latchkey/pop/ace"
+)
+
+// other is every value that is not in its set.
+const other = "other"
+
+func among(value string, set []string) string {
+	if slices.Contains(set, value) {
+		return value
+	}
+	return other
+}
+
+var (
+	events     = []string{"token", "authorize", "login", "client", "upload", "grant.add", "grant.revoke", "introspect", "revoke", "register", "keys", "throttle"}
+	results    = []string{"granted", "refused", "failed"}
+	grantTypes = []string{
+		"authorization_code", "client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code",
+	}
+	reasons = []string{
+		ace.InvalidRequest.String(), ace.InvalidClient.String(), ace.InvalidGrant.String(), ace.UnauthorizedClient.String(),
+		ace.UnsupportedGrantType.String(), ace.InvalidScope.String(), ace.UnsupportedPoPKey.String(), ace.IncompatibleProfiles.String(),
+		"access_denied", "authorization_pending", "slow_down", "expired_token", "invalid_dpop_proof", "use_dpop_nonce", "invalid_target",
+		string(policy.ReasonUnknownRight), string(policy.ReasonCeiling), string(policy.ReasonNoGrant), string(policy.ReasonMore),
+		string(policy.ReasonNotYet), string(policy.ReasonEnded), string(policy.ReasonRevoked), string(policy.ReasonUsed), string(policy.ReasonReserved),
+		"client authentication", "the person said no", "the device did not confirm", "wrong name or password", "throttled",
+	}
+	statuses = []string{"", "1xx", "2xx", "3xx", "4xx", "5xx"}
+)
