@@ -19,9 +19,6 @@ import (
 	"github.com/latchkey-ace/latchkey/pop"
 )
 
-// adminTime covers a revocation that waits for the lock.
-const adminTime = 30 * time.Second
-
 // revocation is the answer to grant revoke, on the socket and with --json.
 type revocation struct {
 	Grant     string    `json:"grant"`

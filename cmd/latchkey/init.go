@@ -1,23 +1,20 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/BurntSushi/toml"
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/spf13/cobra"
 )
 
 func (t *tool) initCommand() *cobra.Command {
-	var flags config
+	var given flags
 	cmd := &cobra.Command{
 		Use:     "init",
 		Short:   "Make a server's folder: configuration, key file, empty store",
@@ -27,7 +24,7 @@ func (t *tool) initCommand() *cobra.Command {
 			if t.data == "" {
 				return errNoData
 			}
-			c, err := newConfig(flags)
+			c, err := newConfig(given)
 			if err != nil {
 				return err
 			}
@@ -38,10 +35,7 @@ func (t *tool) initCommand() *cobra.Command {
 				"made %s for %s\nnext: latchkey user add NAME --password-stdin --data %s", t.data, c.Issuer, t.data)
 		},
 	}
-	cmd.Flags().StringVar(&flags.Issuer, "issuer", "", "the server's public address (default http://localhost and the HTTP port)")
-	cmd.Flags().StringVar(&flags.HTTP, "http", "", "where to serve HTTP, on loopback (default "+defaultHTTP+")")
-	cmd.Flags().StringVar(&flags.CoAP, "coap", "", "where to serve CoAP over UDP (default "+defaultCoAP+")")
-	cmd.Flags().StringVar(&flags.DB, "db", "", "postgres://… instead of the built-in store")
+	given = settingFlags(cmd)
 	return cmd
 }
 
@@ -64,18 +58,22 @@ func makeHouse(cmd *cobra.Command, dir string, c config) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	h, err := openHouse(cmd.Context(), dir, c, slog.New(slog.DiscardHandler))
+	h, err := openHouse(cmd.Context(), dir, c, houseOptions{})
 	if err != nil {
 		return err
 	}
 	if err := h.Close(); err != nil {
 		return err
 	}
-	var text bytes.Buffer
-	if err := toml.NewEncoder(&text).Encode(c); err != nil {
+	return writeConfig(dir, c)
+}
+
+func writeConfig(dir string, c config) error {
+	text, err := c.file()
+	if err != nil {
 		return err
 	}
-	return writeNew(path, text.Bytes())
+	return writeNew(filepath.Join(dir, configFile), text)
 }
 
 // writeNew writes a file that must not exist yet, readable by its owner only, and makes it durable.

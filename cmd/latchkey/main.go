@@ -14,7 +14,6 @@ func main() { command.Main(root(), later) }
 
 // later is what is not there, and what is there instead.
 var later = command.Later{
-	"latchkey serve --coaps":       "devices speak OSCORE over --coap, which needs no DTLS",
 	"latchkey device add --remote": "a door opens only for a phone that reaches the door itself",
 	"latchkey device add --import": "a device gets new keys; put the file that --out names on it",
 }
@@ -31,14 +30,14 @@ func root() *cobra.Command {
 		Use:   "latchkey",
 		Short: "Authorization for things that cannot speak TLS, have no clock, or are never online",
 		Long: "Authorization for things that cannot speak TLS, have no clock, or are never online.\n" +
-			"Flags come before LATCHKEY_DATA, LATCHKEY_ISSUER, LATCHKEY_HTTP, LATCHKEY_COAP and LATCHKEY_DB, and those before\n" +
-			"latchkey.toml in the server's folder. latchkey completion SHELL prints completions.",
+			"Flags come before LATCHKEY_* variables, and those before latchkey.toml in the server's folder; latchkey config explain\n" +
+			"shows them all. latchkey completion SHELL prints completions.",
 		Example: "  latchkey demo\n  latchkey serve --data ./data",
 	}
 	c.PersistentFlags().StringVar(&t.data, "data", os.Getenv("LATCHKEY_DATA"), "the server's folder (LATCHKEY_DATA)")
 	c.PersistentFlags().BoolVar(&t.json, "json", false, "answer in JSON")
 	return command.Root(c, t.initCommand(), t.serveCommand(), t.userCommand(), t.clientCommand(), t.deviceCommand(),
-		t.grantCommand(), t.tokenCommand(), t.auditCommand(), t.demoCommand())
+		t.grantCommand(), t.tokenCommand(), t.auditCommand(), t.demoCommand(), t.configCommand(), t.doctorCommand())
 }
 
 // say answers in words, or with --json in JSON.

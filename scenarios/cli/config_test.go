@@ -82,13 +82,16 @@ func TestBadConfiguration(t *testing.T) {
 		args string
 		says []string
 	}{
-		{name: "an unknown variable", env: "LATCHKEY_HTP=127.0.0.1:80", says: []string{"LATCHKEY_HTP", "LATCHKEY_COAP, LATCHKEY_DB, LATCHKEY_HTTP, LATCHKEY_ISSUER"}},
-		{name: "a variable for CoAP over DTLS", env: "LATCHKEY_COAPS=127.0.0.1:5684", says: []string{"LATCHKEY_COAPS", "LATCHKEY_COAP,"}},
-		{name: "an unknown variable at init", env: "LATCHKEY_HTP=127.0.0.1:80", args: "init --data new", says: []string{"LATCHKEY_HTP", "there are"}},
-		{name: "an unknown variable at the first serve", env: "LATCHKEY_HTP=127.0.0.1:80", args: "serve --data new", says: []string{"LATCHKEY_HTP", "there are"}},
+		{name: "an unknown variable", env: "LATCHKEY_HTP=127.0.0.1:80", says: []string{"LATCHKEY_HTP", "did you mean LATCHKEY_HTTP?"}},
+		{name: "a variable like no other", env: "LATCHKEY_PASSWORD_OF_THE_HOUSE=x", says: []string{"LATCHKEY_PASSWORD_OF_THE_HOUSE", "LATCHKEY_ACME, ", "LATCHKEY_DATA"}},
+		{name: "an unknown variable at init", env: "LATCHKEY_HTP=127.0.0.1:80", args: "init --data new", says: []string{"LATCHKEY_HTP", "did you mean LATCHKEY_HTTP?"}},
+		{name: "an unknown variable at the first serve", env: "LATCHKEY_HTP=127.0.0.1:80", args: "serve --data new", says: []string{"LATCHKEY_HTP", "did you mean LATCHKEY_HTTP?"}},
 		{name: "a variable that is no address", env: "LATCHKEY_HTTP=everywhere", says: []string{`http "everywhere"`, "127.0.0.1:8080"}},
-		{name: "an unknown key in the file", file: "htp = '127.0.0.1:80'", says: []string{"latchkey.toml", "htp", "issuer, http, coap and db"}},
-		{name: "a key for CoAP over DTLS", file: "coaps = '127.0.0.1:5684'", says: []string{"latchkey.toml", "coaps", "issuer, http, coap and db"}},
+		{name: "an unknown key in the file", file: "htp = '127.0.0.1:80'", says: []string{"latchkey.toml, line 5", "htp", "did you mean http?"}},
+		{name: "a table in the file", file: "[tls]\ncert = 'x'", says: []string{"latchkey.toml, line 5", "unknown key tls"}},
+		{name: "a number for a list", file: "proxies = 1", says: []string{"latchkey.toml", "proxies"}},
+		{name: "a time without unit", file: "drain = 30", says: []string{"latchkey.toml", "drain", "30s"}},
+		{name: "a word for a switch", env: "LATCHKEY_ADMIN_REMOTE=perhaps", says: []string{"LATCHKEY_ADMIN_REMOTE", "true nor false"}},
 		{name: "a file that is no TOML", file: "{", says: []string{"latchkey.toml"}},
 		{name: "a key that everybody can read", key: 0o644, says: []string{"store.key", "chmod 600"}},
 		{name: "a key that the group can read", key: 0o640, args: "serve", says: []string{"store.key", "chmod 600"}},

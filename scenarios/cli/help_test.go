@@ -82,7 +82,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 func TestHelpPromisesNothingElse(t *testing.T) {
 	h := &house{t: t, dir: t.TempDir()}
 	for _, page := range h.helps() {
-		absent := []string{"introspect", "refresh_token", "--coaps", "--remote"}
+		absent := []string{"introspect", "refresh_token", "--remote"}
 		if page.path == "latchkey device add" {
 			absent = append(absent, "--import")
 		}
@@ -113,6 +113,9 @@ func TestJSON(t *testing.T) {
 		"grant revoke " + grant,
 		"audit tail",
 		"audit tail --data other",
+		"config validate",
+		"config explain",
+		"doctor",
 		"device list --data other",
 	} {
 		r := h.run(call{program: "latchkey", args: args + " --json", stdin: "bob's long password"})
@@ -154,7 +157,7 @@ func TestExamplesWork(t *testing.T) {
 	for _, page := range h.helps() {
 		pages[page.path] = page.text
 	}
-	order := []string{"init", "user add", "client add", "device add", "device list", "grant add", "grant list", "audit tail"}
+	order := []string{"init", "user add", "client add", "device add", "device list", "grant add", "grant list", "audit tail", "config validate", "config explain", "doctor"}
 	for _, path := range order {
 		_, below, _ := strings.Cut(pages["latchkey "+path], "Examples:\n")
 		examples, _, _ := strings.Cut(below, "\n\n")

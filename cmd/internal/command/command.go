@@ -23,6 +23,7 @@ import (
 // line on standard error.
 func Main(root *cobra.Command, later Later) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	root.SilenceUsage, root.SilenceErrors = true, true
 	for _, name := range checks.Off() {
 		fmt.Fprintf(os.Stderr, "%s: TEST BUILD: the check %s is off\n", root.Name(), name)
