@@ -156,9 +156,17 @@ func (s *server) serve() error {
 
 // stop ends the server without the last writes to disk, which nobody will read.
 func (s *server) stop() {
+	s.halt()
+	s.stopped()
+}
+
+// stopped forgets a server that has ended.
+func (s *server) stopped() { _ = os.RemoveAll(s.dir) }
+
+// halt ends the server as a crash would.
+func (s *server) halt() {
 	_ = s.process.Process.Signal(syscall.SIGQUIT)
 	<-s.ended
-	_ = os.RemoveAll(s.dir)
 }
 
 func (s *server) command(program string, args ...string) *exec.Cmd {
