@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -36,7 +37,7 @@ func newCertificates(dir string, c config, log *slog.Logger) (*certificates, err
 	case c.TLSCert != "":
 		return fromFiles(within(dir, c.TLSCert), within(dir, c.TLSKey), log)
 	case len(c.ACME) > 0:
-		return fromACME(dir, c), nil
+		return fromACME(dir, c, nil), nil
 	}
 	return nil, nil
 }
@@ -57,11 +58,12 @@ func (c *certificates) base(base *tls.Config, get func(*tls.ClientHelloInfo) (*t
 	c.tls = base
 }
 
-// fromACME asks the certificate authority for what the folder does not hold, and renews in time.
-func fromACME(dir string, c config) *certificates {
+// fromACME asks the certificate authority for what the folder does not hold, and renews in time. A nil client is the usual
+// one.
+func fromACME(dir string, c config, client *http.Client) *certificates {
 	m := &autocert.Manager{
 		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(within(dir, c.ACMECache)), Email: c.ACMEEmail,
-		HostPolicy: autocert.HostWhitelist(c.ACME...), Client: &acme.Client{DirectoryURL: c.ACMEDirectory, UserAgent: "latchkey"},
+		HostPolicy: autocert.HostWhitelist(c.ACME...), Client: &acme.Client{DirectoryURL: c.ACMEDirectory, UserAgent: "latchkey", HTTPClient: client},
 	}
 	out := &certificates{}
 	out.base(m.TLSConfig(), m.GetCertificate)
@@ -92,13 +94,16 @@ type pair struct {
 	failed stamp // of the files that could not be used, to complain once
 }
 
-// stamp changes when a file is written or replaced.
+// stamp changes when a file is written, replaced or opened to others.
 type stamp struct{ cert, key mark }
 
 type mark struct {
 	at   time.Time
 	size int64
+	mode os.FileMode
 }
+
+func markOf(f os.FileInfo) mark { return mark{f.ModTime(), f.Size(), f.Mode()} }
 
 func fromFiles(cert, key string, log *slog.Logger) (*certificates, error) {
 	p := &pair{cert: cert, key: key, log: log}
@@ -142,7 +147,7 @@ func (p *pair) stamp() (s stamp, err error) {
 	if err != nil {
 		return s, fmt.Errorf("tls_key: %w", err)
 	}
-	return stamp{mark{cert.ModTime(), cert.Size()}, mark{key.ModTime(), key.Size()}}, nil
+	return stamp{markOf(cert), markOf(key)}, nil
 }
 
 // loadPair refuses a key that others can read: it may be known.

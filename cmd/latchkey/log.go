@@ -90,8 +90,8 @@ func secretName(name string) bool {
 
 func clean(text string) string {
 	text = userInfo.ReplaceAllString(text, "://"+redacted+"@")
+	text = schemes.ReplaceAllString(text, "$1 "+redacted) // first: words would leave what stands after the blank
 	text = words.ReplaceAllString(text, "$1$2"+redacted)
-	text = schemes.ReplaceAllString(text, "$1 "+redacted)
 	if len(text) <= longestLogged {
 		return text
 	}

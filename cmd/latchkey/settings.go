@@ -167,11 +167,11 @@ func withoutPassword(db string) string {
 	return u.String()
 }
 
-// near finds the name that was probably meant, "" if none is close.
+// near finds the name that was probably meant, "" if none is close: one with at most two letters wrong, and at most half.
 func near(wrong string, names []string) string {
-	best, least := "", 3
+	best, least := "", min(2, len(wrong)/2)+1
 	for _, name := range names {
-		if d := distance(strings.ToLower(wrong), strings.ToLower(name)); d < least || d == least && best == "" && d < len(name)/2 {
+		if d := distance(strings.ToLower(wrong), strings.ToLower(name)); d < least {
 			best, least = name, d
 		}
 	}
