@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/scenarios/stage"
+	"github.com/latchkey-ace/latchkey/storage/storagetest/pgtest"
 )
 
 var bin string
@@ -32,15 +33,17 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	bin = dir
-	code := m.Run()
+	code := pgtest.Main(m)
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
 
 // house is a folder with everything in it; commands run there, with LATCHKEY_DATA set to its server's folder.
 type house struct {
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	env  []string // of every command
+	http string   // where newHouse lets the server serve HTTP
 }
 
 // runTime is for a program that should refuse and goes on instead.
@@ -53,11 +56,13 @@ const (
 )
 
 // newHouse has a server's folder with two people, two apps, a lock, a monitor and a grant; nothing runs.
-func newHouse(t *testing.T) *house {
+func newHouse(t *testing.T) *house { return newHouseOn(t) }
+
+// newHouseOn is newHouse with variables for every command.
+func newHouseOn(t *testing.T, env ...string) *house {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir()}
-	http, coap := freePort(t, "tcp"), freePort(t, "udp")
-	h.must("", "latchkey", "init", "--http", http, "--coap", coap)
+	h := &house{t: t, dir: t.TempDir(), env: env, http: freePort(t, "tcp")}
+	h.must("", "latchkey", "init", "--http", h.http, "--coap", freePort(t, "udp"))
 	h.must(alicePassword, "latchkey", "user", "add", "alice", "--password-stdin")
 	h.must(mumPassword, "latchkey", "user", "add", "mum", "--password-stdin")
 	h.must("", "latchkey", "client", "add", "phone", "--public", "--redirect-uri", "http://127.0.0.1/callback", "--client-made-keys")
@@ -136,7 +141,7 @@ func (h *house) command(ctx context.Context, c call) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, c.program), args...)
 	cmd.Dir, cmd.Stdin = h.dir, strings.NewReader(c.stdin)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(pair string) bool { return strings.HasPrefix(pair, "LATCHKEY_") }), "LATCHKEY_DATA="+serverFolder)
-	cmd.Env = append(cmd.Env, c.env...)
+	cmd.Env = append(append(cmd.Env, h.env...), c.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // nothing outlives the test
 	return cmd
 }
