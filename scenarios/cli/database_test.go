@@ -68,3 +68,30 @@ func TestDatabaseAway(t *testing.T) {
 		t.Errorf("it panicked: %s", p.err.String())
 	}
 }
+
+// TestFirstServeBeforeTheDatabase: a new folder is made, and waits too.
+func TestFirstServeBeforeTheDatabase(t *testing.T) {
+	pg := pgtest.Own(t)
+	pg.Stop()
+	h := &house{t: t, dir: t.TempDir(), env: []string{"LATCHKEY_DB=" + pg.URL}}
+	address := freePort(t, "tcp")
+	args := "serve --data new --http " + address + " --coap " + freePort(t, "udp")
+	p := h.start(call{program: "latchkey", args: args}, "waiting for it")
+	if status, body := ask(t, "http://"+address+"/jwks"); status != http.StatusServiceUnavailable {
+		t.Errorf("before the database: %d %s, want 503", status, body)
+	}
+	pg.Start()
+	if !p.says("serving ") {
+		t.Fatalf("it does not serve: %s", p.err.String())
+	}
+	if status, body := ask(t, "http://"+address+"/jwks"); status != http.StatusOK {
+		t.Errorf("with the database: %d %s, want 200", status, body)
+	}
+	pg.Stop()
+	if code := p.terminate(); code != 0 {
+		t.Errorf("ended with %d without the database, want 0: %s", code, p.err.String())
+	}
+	if r := h.run(call{program: "latchkey", args: args, env: []string{"LATCHKEY_DB=postgres://%zz"}}); r.code != 1 || !strings.Contains(r.err, "postgres://") {
+		t.Errorf("an address that cannot be read is waited for: %d %s", r.code, r.err)
+	}
+}
