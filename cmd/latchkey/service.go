@@ -245,7 +245,8 @@ func serveHTTP(group *errgroup.Group, server *http.Server, l net.Listener) {
 	})
 }
 
-// drain tells the load balancer first, then closes the doors, and lets what has begun finish, for a while (F122).
+// drain tells the load balancer first, then closes the doors, and lets what has begun finish, for a while (F122). The
+// endpoint closes after both: an app's request that has begun may still upload to a device.
 func (s *service) drain(public *http.Server, endpoint *coapsec.Endpoint) {
 	s.phase.Store(draining)
 	s.log.Info("stopping", "delay", time.Duration(s.config.DrainDelay), "at_most", time.Duration(s.config.Drain))
@@ -254,7 +255,7 @@ func (s *service) drain(public *http.Server, endpoint *coapsec.Endpoint) {
 	defer cancel()
 	var both errgroup.Group
 	both.Go(func() error { return public.Shutdown(ctx) })
-	both.Go(func() error { return endpoint.Shutdown(ctx) })
+	both.Go(func() error { return endpoint.Drain(ctx) })
 	if err := both.Wait(); err != nil {
 		s.log.Warn("requests were still running and are cut off", "err", err)
 	}

@@ -64,7 +64,7 @@ func (e *Endpoint) begin(j *job) (reply []byte, taken bool) {
 	if reply, seen := e.duplicates.seen(j.key, j.incoming, e.o.Now()); seen {
 		return reply, false
 	}
-	if e.leaving {
+	if e.draining {
 		return nil, false
 	}
 	j.entry = e.duplicates.begin(j.key, j.datagram)
@@ -76,7 +76,7 @@ func (e *Endpoint) begin(j *job) (reply []byte, taken bool) {
 		e.duplicates.wait(j.entry, time.Now())
 		e.watchClock()
 	}
-	e.work.Add(1) // under the lock, so that Shutdown counts all of them
+	e.work.Add(1) // under the lock, so that Drain counts all of them
 	return nil, true
 }
 

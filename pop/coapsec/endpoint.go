@@ -68,7 +68,7 @@ type Endpoint struct {
 	work    sync.WaitGroup // of jobs
 
 	mu         sync.Mutex
-	leaving    bool // Shutdown runs
+	draining   bool // no new requests
 	duplicates *duplicates
 	clock      *time.Timer // runs acknowledgeLate
 	clockSet   bool

@@ -11,8 +11,9 @@ import (
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
-// TestShutdownFinishesWhatHasBegun: a request at work is answered, its repetition gets the same answer, a new one is lost.
-func TestShutdownFinishesWhatHasBegun(t *testing.T) {
+// TestDrainFinishesWhatHasBegun: a request at work is answered, its repetition gets the same answer, a new one is lost, and
+// this side can still ask.
+func TestDrainFinishesWhatHasBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun, finish := make(chan struct{}, 2), make(chan struct{})
 		server := serve(t, loopback(t), HandlerFunc(func(context.Context, *Request) message.Message {
@@ -20,11 +21,11 @@ func TestShutdownFinishesWhatHasBegun(t *testing.T) {
 			<-finish
 			return message.Message{Code: codes.Changed}
 		}), EndpointOptions{AckDelay: time.Hour})
-		c, late := dial(t, server), dial(t, server)
+		c, late, device := dial(t, server), dial(t, server), serve(t, loopback(t), HandlerFunc(parrot), EndpointOptions{})
 		first := c.sendMessage(confirmable(1, request(codes.POST, "/door", nil)))
 		<-begun
 		ended := make(chan error, 1)
-		go func() { ended <- server.Shutdown(t.Context()) }()
+		go func() { ended <- server.Drain(t.Context()) }()
 		synctest.Wait()
 		late.sendMessage(confirmable(2, request(codes.POST, "/door", nil)))
 		synctest.Wait()
@@ -44,12 +45,19 @@ func TestShutdownFinishesWhatHasBegun(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Errorf("it ended with %v", err)
 		}
+		c.send(first)
+		if got := c.receiveMessage(); got.Code != codes.Changed {
+			t.Errorf("repeated after the drain: got %v, want 2.04 again", got)
+		}
 		late.nothing()
+		if got, err := server.To(device.LocalAddr()).Exchange(t.Context(), request(codes.POST, "/authz-info", nil)); err != nil || got.Code != codes.Changed {
+			t.Errorf("a request of its own: %v (%v)", got, err)
+		}
 	})
 }
 
-// TestShutdownGivesUp: a handler that does not end holds up nobody for longer than asked.
-func TestShutdownGivesUp(t *testing.T) {
+// TestDrainGivesUp: a handler that does not end holds up nobody for longer than asked.
+func TestDrainGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := make(chan struct{})
 		server := serve(t, loopback(t), HandlerFunc(func(ctx context.Context, _ *Request) message.Message {
@@ -62,7 +70,7 @@ func TestShutdownGivesUp(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		start := time.Now()
-		if err := server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := server.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want context.DeadlineExceeded", err)
 		}
 		if took := time.Since(start); took != 30*time.Second {
@@ -71,11 +79,11 @@ func TestShutdownGivesUp(t *testing.T) {
 	})
 }
 
-func TestShutdownOfAnIdleEndpoint(t *testing.T) {
+func TestDrainOfAnIdleEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := serve(t, loopback(t), HandlerFunc(parrot), EndpointOptions{})
 		for range 2 {
-			if err := server.Shutdown(t.Context()); err != nil {
+			if err := server.Drain(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}
