@@ -133,8 +133,10 @@ func (s *server) serve() error {
 	s.process.SysProcAttr.Pdeathsig = syscall.SIGQUIT
 	started := make(chan error)
 	go func() {
-		// The signal comes at the death of the thread that started the process, so that thread stays.
+		// The signal comes at the death of the thread that started the process, so that thread stays. It must not end with
+		// this goroutine either: it may have started other processes before, of the same kind.
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		err := s.process.Start()
 		started <- err
 		if err == nil {
