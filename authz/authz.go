@@ -21,6 +21,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/news"
 )
@@ -66,6 +67,9 @@ type Options struct {
 	Deliverer Deliverer        // nil: nothing is uploaded, revocations reach no device
 	TokenLife time.Duration    // default TokenLife, and at most that
 
+	// Limits slow down who asks too often or guesses wrong; throttle.Rules has those for a server that faces the internet.
+	// Nil slows down nobody.
+	Limits map[throttle.Kind]throttle.Rule
 	// Observe hears of decisions after they were made; nil for nobody. It is called concurrently and must not block.
 	Observe func(Observation)
 }
@@ -83,6 +87,7 @@ type Server struct {
 	signer  signer
 	uploads *uploadLimits
 	observe func(Observation)
+	limits  *throttle.Guard
 }
 
 // New makes a Server for an issuer identifier (RFC 8414 §2). On a store without a signing key it makes one.
@@ -103,6 +108,9 @@ func New(ctx context.Context, issuer string, store Store, granter Granter, o Opt
 	if s.life <= 0 || s.life > TokenLife {
 		s.life = TokenLife
 	}
+	if o.Limits != nil {
+		s.limits = throttle.NewGuard(throttle.GuardOptions{Now: s.now, Rules: o.Limits, Tell: s.slowedDown, Count: s.slowed})
+	}
 	var err error
 	s.signer, err = loadSigner(ctx, store, s.now())
 	return s, err
@@ -113,6 +121,9 @@ func (s *Server) Issuer() string { return s.issuer }
 
 // Store is the store the server runs on, for faces that only read.
 func (s *Server) Store() Store { return s.store }
+
+// Limits are the limits that the faces ask; nil has none.
+func (s *Server) Limits() *throttle.Guard { return s.limits }
 
 // SetDeliverer sets the way to the devices, once, before the server serves: delivery itself needs the server's store.
 func (s *Server) SetDeliverer(d Deliverer) { s.deliver = d }

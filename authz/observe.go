@@ -1,8 +1,10 @@
 package authz
 
 import (
+	"context"
 	"errors"
 
+	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 )
 
@@ -21,9 +23,10 @@ func (s *Server) observed(o Observation) {
 	}
 }
 
-// observeEntry leaves token requests out: observeToken knows more of them.
+// observeEntry leaves out what is observed where more is known of it: token requests, and refusals that are on record once
+// for many.
 func (s *Server) observeEntry(e AuditEntry) {
-	if e.Event != "token" {
+	if e.Event != "token" && e.Event != eventThrottle {
 		s.observed(Observation{Event: e.Event, Result: e.Result, Reason: e.Reason})
 	}
 }
@@ -38,4 +41,16 @@ func (s *Server) observeToken(grantType string, err error) {
 		o.Result = "failed"
 	}
 	s.observed(o)
+}
+
+const eventThrottle = "throttle"
+
+// slowedDown notes that somebody is slowed down: once, until they are served again.
+func (s *Server) slowedDown(kind throttle.Kind, key string) {
+	s.audit(context.Background(), AuditEntry{Event: eventThrottle, Result: "refused", Reason: clip(string(kind) + ": " + key)})
+}
+
+// slowed counts every refusal.
+func (s *Server) slowed(kind throttle.Kind) {
+	s.observed(Observation{Event: eventThrottle, Result: "refused", Reason: string(kind)})
 }

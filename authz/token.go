@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz/policy"
+	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
@@ -91,7 +92,7 @@ func (s *Server) Token(ctx context.Context, caller Caller, in *ace.TokenRequest)
 
 func (s *Server) token(ctx context.Context, r *request) (*ace.TokenResponse, error) {
 	steps := []func(context.Context, *request) error{
-		s.checkClient, s.findGrant, s.findDevice, s.checkKey, s.checkUnspent, s.decideRights, s.checkDevice,
+		s.checkClient, s.findGrant, s.findDevice, s.checkPace, s.checkKey, s.checkUnspent, s.decideRights, s.checkDevice,
 	}
 	for _, step := range steps {
 		if err := step(ctx, r); err != nil {
@@ -201,6 +202,11 @@ func (s *Server) findDevice(ctx context.Context, r *request) (err error) {
 		return badCode("another audience")
 	}
 	return nil
+}
+
+// checkPace holds a client to a rhythm at each device. A client without rights there slows down itself alone.
+func (s *Server) checkPace(_ context.Context, r *request) error {
+	return s.limits.Allow(throttle.Device, r.caller.Client.ID+" at "+r.device.Audience())
 }
 
 // checkUnspent knows a replay by its being right in everything that binds the code (D20). Here it only gets its answer

@@ -10,8 +10,10 @@ import (
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/delivery"
+	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
+	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
@@ -60,10 +62,21 @@ func (f *face) protected(ctx context.Context, r *coapsec.Request) message.Messag
 	if code := refuseOptions(r.Options, format); code != codes.Empty {
 		return message.Message{Code: code}
 	}
+	if err := f.allow(peer); err != nil {
+		return f.tokenError(err)
+	}
 	if path == ace.PathRegister {
 		return f.register(ctx, r, peer)
 	}
 	return f.token(ctx, r, peer)
+}
+
+// allow holds a peer to a rhythm.
+func (f *face) allow(peer *delivery.Peer) error {
+	if peer.IsDevice() {
+		return f.server.Limits().Allow(throttle.Device, provision.Audience(peer.Device))
+	}
+	return f.server.Limits().Allow(throttle.Client, peer.Client)
 }
 
 // refuseOptions is the code for a request with options that this face would not heed (RFC 7252 §5.4.1): conditions, which
@@ -121,9 +134,20 @@ func parseToken(r *coapsec.Request, speaker string) (*ace.TokenRequest, error) {
 	return in, err
 }
 
+// tooMany is a 4.29 with the time to wait in Max-Age (RFC 8516 §3).
+func tooMany(e *throttle.Error) message.Message {
+	age := make([]byte, 4)
+	n, _ := message.EncodeUint32(age, uint32(e.Seconds())) // four bytes hold any
+	return message.Message{Code: codes.TooManyRequests, Options: message.Options{{ID: message.MaxAge, Value: age[:n]}}}
+}
+
 // tokenError is the one place where errors become bytes on this face (RFC 9200 §5.8.3).
 func (f *face) tokenError(err error) message.Message {
 	var wire *ace.Error
+	var limited *throttle.Error
+	if errors.As(err, &limited) {
+		return tooMany(limited)
+	}
 	if !errors.As(err, &wire) {
 		return f.fault("token", err)
 	}

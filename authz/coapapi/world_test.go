@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/delivery"
 	"github.com/latchkey-ace/latchkey/authz/delivery/deliverytest"
 	"github.com/latchkey-ace/latchkey/authz/grant"
+	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/pop/provision"
@@ -41,6 +42,8 @@ type world struct {
 	record   authz.Device
 	client   authz.Client
 	grant    authz.Grant
+
+	limits map[throttle.Kind]throttle.Rule
 
 	mu    sync.Mutex
 	ahead time.Duration // of the true time
@@ -83,7 +86,7 @@ func (w *world) start(address string) {
 func (w *world) serve(address string, store authz.Store) {
 	w.t.Helper()
 	var err error
-	if w.server, err = authz.New(w.t.Context(), "http://localhost:8080", store, grant.New(rand.Reader), authz.Options{Now: w.now}); err != nil {
+	if w.server, err = authz.New(w.t.Context(), "http://localhost:8080", store, grant.New(rand.Reader), authz.Options{Now: w.now, Limits: w.limits}); err != nil {
 		w.t.Fatal(err)
 	}
 	w.engine = delivery.New(store, delivery.Options{Now: w.now})

@@ -89,7 +89,13 @@ func (c *Console) Person(r *http.Request) (Person, bool) {
 
 // SignIn checks name and password and starts a session. It reports whether they were right; wrong name and wrong
 // password look and last the same. What was typed as a name is noted only if a person has it: it may be a password.
+//
+// Who guesses is refused with a *throttle.Error before anything is compared.
 func (c *Console) SignIn(w http.ResponseWriter, r *http.Request, name, password string) (bool, error) {
+	from := placeOf(r)
+	if err := c.server.Limits().SignIn(account(name), from); err != nil {
+		return false, err
+	}
 	known, ok, err := c.check(r.Context(), name, password)
 	if err != nil {
 		return false, err
@@ -114,6 +120,8 @@ func (c *Console) SignIn(w http.ResponseWriter, r *http.Request, name, password 
 		Name: cookieName, Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		MaxAge: int(authz.LoginLife / time.Second),
 	})
+	from.Browser = recognise(w, from.Browser)
+	c.server.Limits().SignedIn(account(name), from)
 	return true, c.record(r.Context(), entry)
 }
 

@@ -84,7 +84,7 @@ func (h *house) lastEntry() authz.AuditEntry {
 func TestSession(t *testing.T) {
 	h := newHouse(t)
 	ok, cookies := h.signIn("alice", password)
-	if !ok || len(cookies) != 1 {
+	if !ok || len(cookies) != 2 || cookies[1].Name != "__Host-latchkey-browser" {
 		t.Fatalf("signed in %v with cookies %v", ok, cookies)
 	}
 	c := cookies[0]

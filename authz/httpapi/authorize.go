@@ -9,6 +9,7 @@ import (
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/authz/policy"
+	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 )
@@ -103,6 +104,12 @@ func (f *face) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ok, err := f.console.SignIn(w, r, form.Get("user"), form.Get("password"))
+	var limited *throttle.Error
+	if errors.As(err, &limited) {
+		tooMany(w, limited)
+		f.console.ShowError(w, http.StatusTooManyRequests, "There were too many tries.", "Please wait "+limited.InWords()+", then go back and try again.")
+		return
+	}
 	if err != nil {
 		f.broken(w, err)
 		return

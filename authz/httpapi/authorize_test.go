@@ -64,7 +64,7 @@ func TestSignInAndConsent(t *testing.T) {
 func checkCookie(t *testing.T, p page) {
 	t.Helper()
 	all := p.Header.Values("Set-Cookie")
-	if len(all) != 1 || !strings.HasPrefix(all[0], "__Host-latchkey=") {
+	if len(all) != 2 || !strings.HasPrefix(all[0], "__Host-latchkey=") || !strings.HasPrefix(all[1], "__Host-latchkey-browser=") {
 		t.Fatalf("cookies %q", all)
 	}
 	for _, flag := range []string{"Path=/", "Max-Age=43200", "HttpOnly", "Secure", "SameSite=Lax"} {

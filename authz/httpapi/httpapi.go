@@ -15,6 +15,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/console"
+	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/jose"
 )
@@ -47,7 +48,7 @@ func New(server *authz.Server, pages *console.Console, log *slog.Logger) http.Ha
 	mux.HandleFunc("GET /{$}", f.home)
 	// Forged posts from other sites are stopped here for browsers that say where a post comes from; the sealed
 	// request of the consent form stops the others.
-	return http.NewCrossOriginProtection().Handler(mux)
+	return http.NewCrossOriginProtection().Handler(f.paced(mux))
 }
 
 // Serve returns an http.Server with limits on time and header size.
@@ -70,12 +71,12 @@ func (f *face) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	client, err := f.authenticate(r, in)
-	if err != nil {
+	if err = f.admit(r, in.ClientID, &client, err); err != nil {
 		f.tokenError(w, err)
 		return
 	}
 	out, err := f.server.Token(r.Context(), authz.Caller{Client: client, Encoding: authz.EncodingJSON}, in)
-	if err != nil {
+	if err = f.guessed(r, client.ID, err); err != nil {
 		f.tokenError(w, err)
 		return
 	}
@@ -162,10 +163,15 @@ func (f *face) authenticate(r *http.Request, in *ace.TokenRequest) (authz.Client
 func (f *face) tokenError(w http.ResponseWriter, err error) {
 	var wire *ace.Error
 	var below *httpError
+	var limited *throttle.Error
 	status := http.StatusBadRequest
 	switch {
 	case errors.As(err, &below):
 		status, wire = below.status, &ace.Error{Code: ace.InvalidRequest, Description: below.text}
+	case errors.As(err, &limited):
+		tooMany(w, limited)
+		writeJSON(w, http.StatusTooManyRequests, []byte(`{"error":"slow_down","error_description":"too many requests; see Retry-After"}`))
+		return
 	case errors.Is(err, authz.ErrUnavailable) && !errors.As(err, &wire):
 		f.log.Warn("token", "err", err)
 		w.Header().Set("Retry-After", retryAfter)

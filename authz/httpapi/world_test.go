@@ -25,6 +25,8 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/authz/grant"
 	"github.com/latchkey-ace/latchkey/authz/httpapi"
+	"github.com/latchkey-ace/latchkey/authz/httpapi/origin"
+	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/provision"
@@ -95,6 +97,8 @@ type world struct {
 	log    *journal
 	url    string // the issuer
 	secret string // of the client "gateway"
+	limits map[throttle.Kind]throttle.Rule
+	trust  origin.Trust
 }
 
 func newWorld(t testing.TB) *world {
@@ -116,11 +120,11 @@ func (w *world) serve(store authz.Store) {
 	w.must(err)
 	w.url = "http://" + l.Addr().String()
 	log := slog.New(slog.NewTextHandler(w.log, nil))
-	w.server, err = authz.New(w.t.Context(), w.url, store, grant.New(rand.Reader), authz.Options{Now: w.clock.now, Log: log})
+	w.server, err = authz.New(w.t.Context(), w.url, store, grant.New(rand.Reader), authz.Options{Now: w.clock.now, Log: log, Limits: w.limits})
 	w.must(err)
 	pages, err := console.New(w.server, log)
 	w.must(err)
-	s := httpapi.Serve(httpapi.New(w.server, pages, log))
+	s := httpapi.Serve(origin.Handler(httpapi.New(w.server, pages, log), w.trust))
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	w.t.Cleanup(func() {

@@ -8,9 +8,9 @@ const (
 	prefix6 = 56
 )
 
-// Source is the network of an address, as a key: "192.0.2.0/24", "2001:db8::/56". An IPv4 address written as IPv6 is the
+// SourceOf is the network of an address, as a key: "192.0.2.0/24", "2001:db8::/56". An IPv4 address written as IPv6 is the
 // IPv4 address; an invalid one is a network of its own.
-func Source(address netip.Addr) string {
+func SourceOf(address netip.Addr) string {
 	address = address.Unmap().WithZone("")
 	bits := prefix6
 	if address.Is4() {

@@ -1,9 +1,8 @@
-// Package throttle slows down who asks too often or guesses wrong: a bucket of requests for each key, and after failures a
-// delay that doubles.
+// Package throttle slows down who asks too often or guesses wrong: a bucket of requests for each key, and after wrong guesses
+// a delay that doubles.
 //
-// It counts in memory, reads no clock and decides nothing about keys: the caller names who is meant ("client:app",
-// "account:alice 192.0.2.0/24"), so that nobody can be locked out by somebody else's attempts. Counts of several
-// processes are not joined. Start from New.
+// It counts in memory: counts of several processes are not joined, and a restart forgets them. Keys name who asks together
+// with who is meant, so that nobody is locked out by somebody else's attempts. Start from NewGuard.
 package throttle
 
 import (
@@ -17,7 +16,7 @@ type Rule struct {
 	Burst int           // requests at once
 	Every time.Duration // and then one in each such time
 
-	Free  int           // failures in a row without delay
+	Free  int           // wrong guesses in a row without delay
 	First time.Duration // delay after the next one; each further one doubles it
 	Max   time.Duration // of the delay
 }
@@ -38,6 +37,7 @@ type entry struct {
 	at       time.Time     // when debt was right
 	failures int
 	until    time.Time // of the delay
+	refused  bool      // since the last request that was served
 }
 
 // MaxKeys is the usual size of a table, some 250 bytes for each key; the one heard of longest ago gives way.
@@ -54,44 +54,58 @@ func New(rule Rule, size int) *Table {
 // Try counts a request and returns 0 when it may be served, or how long to wait before asking again. What is refused is
 // not counted, so that waiting as told is enough. now should not go back; when it does, delays grow by as much.
 func (t *Table) Try(key string, now time.Time) (wait time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	e := t.entry(key, now)
-	if wait = e.until.Sub(now); wait > 0 {
-		return wait
-	}
-	if t.rule.Every <= 0 || t.rule.Burst <= 0 {
-		return 0
-	}
-	debt := max(0, e.debt-now.Sub(e.at))
-	if wait = debt + t.rule.Every - time.Duration(t.rule.Burst)*t.rule.Every; wait > 0 {
-		return wait
-	}
-	e.debt, e.at = debt+t.rule.Every, now
-	return 0
+	wait, _ = t.count(key, now, false)
+	return wait
 }
 
-// Failed counts a wrong guess and returns the delay that begins now.
-func (t *Table) Failed(key string, now time.Time) (delay time.Duration) {
+// Guess is Try for a secret that people or programs may guess. It counts as a wrong guess until Succeeded is called, so
+// that many at once are no more than many in turn.
+func (t *Table) Guess(key string, now time.Time) (wait time.Duration) {
+	wait, _ = t.count(key, now, true)
+	return wait
+}
+
+// count also reports whether this is the first refusal since the last request that was served.
+func (t *Table) count(key string, now time.Time, guess bool) (wait time.Duration, first bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.rule.First <= 0 {
-		return 0
-	}
 	e := t.entry(key, now)
-	if e.failures++; e.failures <= t.rule.Free {
-		return 0
+	if wait = t.wait(e, now); wait > 0 {
+		first = !e.refused
+		e.refused = true
+		return wait, first
 	}
-	delay = t.rule.First
-	for n := t.rule.Free + 1; n < e.failures && delay < t.rule.Max; n++ {
+	e.refused = false
+	if t.rule.Every > 0 && t.rule.Burst > 0 {
+		e.debt, e.at = max(0, e.debt-now.Sub(e.at))+t.rule.Every, now
+	}
+	if guess && t.rule.First > 0 {
+		e.guessed(t.rule, now)
+	}
+	return 0, false
+}
+
+func (t *Table) wait(e *entry, now time.Time) time.Duration {
+	wait := e.until.Sub(now)
+	if wait > 0 || t.rule.Every <= 0 || t.rule.Burst <= 0 {
+		return wait
+	}
+	return max(0, e.debt-now.Sub(e.at)) + t.rule.Every - time.Duration(t.rule.Burst)*t.rule.Every
+}
+
+// guessed begins the delay that a wrong guess causes.
+func (e *entry) guessed(rule Rule, now time.Time) {
+	if e.failures++; e.failures <= rule.Free {
+		return
+	}
+	delay := rule.First
+	for n := rule.Free + 1; n < e.failures && delay < rule.Max; n++ {
 		delay *= 2
 	}
-	delay = min(delay, t.rule.Max)
-	e.until = now.Add(delay)
-	return delay
+	e.until = now.Add(min(delay, rule.Max))
 }
 
-// Succeeded forgets the failures of a key; its requests still count.
+// Succeeded forgets the wrong guesses of a key; its requests still count.
 func (t *Table) Succeeded(key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -99,6 +113,12 @@ func (t *Table) Succeeded(key string) {
 		e := found.Value.(*entry)
 		e.failures, e.until = 0, time.Time{}
 	}
+}
+
+func (t *Table) has(key string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.entries[key] != nil
 }
 
 // Len is the number of keys remembered.

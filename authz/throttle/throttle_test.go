@@ -37,24 +37,24 @@ func TestDelayDoubles(t *testing.T) {
 	table := throttle.New(throttle.Rule{Free: 2, First: time.Second, Max: 5 * time.Second}, 0)
 	now := start
 	for n, want := range []time.Duration{0, 0, 1, 2, 4, 5, 5} {
-		if wait := table.Try("a", now); wait != 0 {
-			t.Fatalf("attempt %d has to wait %v", n, wait)
+		if wait := table.Guess("a", now); wait != 0 {
+			t.Fatalf("guess %d has to wait %v", n+1, wait)
 		}
-		if got := table.Failed("a", now); got != want*time.Second {
-			t.Errorf("failure %d: got %v, want %v", n+1, got, want*time.Second)
+		if got := table.Try("a", now); got != want*time.Second {
+			t.Errorf("after guess %d: got %v, want %v", n+1, got, want*time.Second)
 		}
 		now = now.Add(want * time.Second)
 	}
-	table.Failed("a", now)
-	if wait := table.Try("a", now); wait == 0 {
-		t.Error("a guess right after a failure was let through")
+	table.Guess("a", now)
+	if table.Guess("a", now) == 0 || table.Guess("a", now.Add(4999*time.Millisecond)) != time.Millisecond {
+		t.Error("a guess during the delay was let through, or made it longer")
 	}
 	table.Succeeded("a")
-	if wait := table.Try("a", now); wait != 0 {
+	if wait := table.Guess("a", now); wait != 0 {
 		t.Errorf("after a success: %v", wait)
 	}
-	if delay := table.Failed("a", now); delay != 0 {
-		t.Errorf("the first failure after a success: %v", delay)
+	if wait := table.Guess("a", now); wait != 0 {
+		t.Errorf("after the first guess after a success: %v", wait)
 	}
 }
 
@@ -101,16 +101,16 @@ func TestNeverMoreThanTheRule(t *testing.T) {
 	})
 }
 
-func TestSource(t *testing.T) {
+func TestSourceOf(t *testing.T) {
 	for address, want := range map[string]string{
 		"192.0.2.77": "192.0.2.0/24", "::ffff:192.0.2.77": "192.0.2.0/24",
 		"2001:db8:1:2ff::1": "2001:db8:1:200::/56", "fe80::1%eth0": "fe80::/56",
 	} {
-		if got := throttle.Source(netip.MustParseAddr(address)); got != want {
+		if got := throttle.SourceOf(netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: got %s, want %s", address, got, want)
 		}
 	}
-	if got := throttle.Source(netip.Addr{}); got != "unknown" {
+	if got := throttle.SourceOf(netip.Addr{}); got != "unknown" {
 		t.Errorf("got %s", got)
 	}
 }

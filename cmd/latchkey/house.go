@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/grant"
+	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/storage"
 )
 
@@ -58,7 +59,11 @@ func openHouse(ctx context.Context, dir string, c config, o houseOptions) (*hous
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	server, err := authz.New(ctx, c.Issuer, store, grant.New(rand.Reader), authz.Options{Log: o.log, TokenLife: time.Duration(c.TokenLife), Observe: o.observe})
+	options := authz.Options{Log: o.log, TokenLife: time.Duration(c.TokenLife), Observe: o.observe}
+	if c.Limits {
+		options.Limits = throttle.Rules()
+	}
+	server, err := authz.New(ctx, c.Issuer, store, grant.New(rand.Reader), options)
 	if err != nil {
 		_ = store.Close()
 		return nil, err

@@ -30,6 +30,7 @@ type config struct {
 	Proxies        []string `toml:"proxies"`
 	ProxyCertField string   `toml:"proxy_client_cert_header"`
 
+	Limits     bool   `toml:"limits"`
 	TokenLife  span   `toml:"token_life"`
 	LogLevel   string `toml:"log_level"`
 	LogFormat  string `toml:"log_format"`
@@ -48,7 +49,7 @@ const (
 func defaults() config {
 	return config{
 		HTTP: defaultHTTP, CoAP: defaultCoAP, ACMEDirectory: defaultDirectory, ACMECache: "acme",
-		TokenLife: span(time.Hour), LogLevel: "info", LogFormat: "text", Drain: span(30 * time.Second), from: map[string]string{},
+		Limits: true, TokenLife: span(time.Hour), LogLevel: "info", LogFormat: "text", Drain: span(30 * time.Second), from: map[string]string{},
 	}
 }
 
@@ -93,6 +94,7 @@ func (c *config) settings() []setting {
 		{"acme_cache", &c.ACMECache, "folder for ACME's account key and certificates"},
 		{"proxies", &c.Proxies, "addresses or networks of the TLS proxies in front; their word on a request's sender is believed, nobody else's"},
 		{"proxy_client_cert_header", &c.ProxyCertField, "header in which the proxies put a client's certificate and which they delete from requests; none if empty"},
+		{"limits", &c.Limits, "slows down who asks too often or guesses wrong; false only behind something that does it"},
 		{"token_life", &c.TokenLife, "how long tokens live for devices with a clock, at most 1h"},
 		{"log_level", &c.LogLevel, "least important lines to log: debug, info, warn or error"},
 		{"log_format", &c.LogFormat, "text or json"},

@@ -68,7 +68,7 @@ func TestDrainUnderLoad(t *testing.T) {
 	h := newHouse(t)
 	h.must("", "latchkey", "grant", "add", "--owner", "alice", "--to-client", "gateway", "--device", "front-door", "--allow", "unlock")
 	watched := freePort(t, "tcp")
-	p, address, _ := h.serve("--drain-delay 2s --drain 20s --admin " + watched)
+	p, address, _ := h.serve("--limits=false --drain-delay 2s --drain 20s --admin " + watched)
 	before := h.onRecord()
 	var acknowledged, broken atomic.Int64
 	var apps sync.WaitGroup

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/latchkey-ace/latchkey/authz/policy"
+	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 )
 
@@ -29,7 +30,9 @@ var (
 		"access_denied", "authorization_pending", "slow_down", "expired_token", "invalid_dpop_proof", "use_dpop_nonce", "invalid_target",
 		string(policy.ReasonUnknownRight), string(policy.ReasonCeiling), string(policy.ReasonNoGrant), string(policy.ReasonMore),
 		string(policy.ReasonNotYet), string(policy.ReasonEnded), string(policy.ReasonRevoked), string(policy.ReasonUsed), string(policy.ReasonReserved),
-		"client authentication", "the person said no", "the device did not confirm", "wrong name or password", "throttled",
+		"client authentication", "the person said no", "the device did not confirm", "wrong name or password",
+		string(throttle.Source), string(throttle.Client), string(throttle.Device), string(throttle.Credential), string(throttle.Account),
+		string(throttle.Strangers), string(throttle.UserCode),
 	}
 	statuses = []string{"", "1xx", "2xx", "3xx", "4xx", "5xx"}
 )

@@ -1,0 +1,62 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/httpapi/origin"
+	"github.com/latchkey-ace/latchkey/authz/throttle"
+	"github.com/latchkey-ace/latchkey/pop/ace"
+)
+
+// paced holds each network to a rhythm. Documents that anybody may cache are free.
+func (f *face) paced(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var limited *throttle.Error
+		public := r.Method == http.MethodGet && r.URL.Path != "/authorize"
+		if !public && errors.As(f.server.Limits().Network(origin.From(r.Context()).Address), &limited) {
+			tooMany(w, limited)
+			http.Error(w, "too many requests from your network; try again later", http.StatusTooManyRequests)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// tooMany says how long to wait (RFC 6585 §4). A refusal must not be cached.
+func tooMany(w http.ResponseWriter, e *throttle.Error) {
+	w.Header().Set("Retry-After", strconv.Itoa(e.Seconds()))
+	w.Header().Set("Cache-Control", "no-store")
+}
+
+// place is where a client's guesses come from; "" on loopback, which is not limited.
+func place(r *http.Request) string {
+	if from := origin.From(r.Context()).Address; from.IsValid() && !from.IsLoopback() {
+		return throttle.SourceOf(from)
+	}
+	return ""
+}
+
+// admit counts a request of a client that was authenticated, or a wrong guess at its credentials. What is right passes
+// whatever others have guessed; what is wrong is answered ever more slowly.
+func (f *face) admit(r *http.Request, id string, client *authz.Client, err error) error {
+	if err == nil && !client.Public() {
+		return f.server.Limits().Allow(throttle.Client, client.ID)
+	}
+	return f.guessed(r, id, err)
+}
+
+// guessed counts a wrong credential or code.
+func (f *face) guessed(r *http.Request, id string, err error) error {
+	var wire *ace.Error
+	at := place(r)
+	if at == "" || !errors.As(err, &wire) || wire.Code != ace.InvalidClient && wire.Code != ace.InvalidGrant {
+		return err
+	}
+	if slow := f.server.Limits().Guess(throttle.Credential, id+" from "+at); slow != nil {
+		return slow
+	}
+	return err
+}
