@@ -1,5 +1,5 @@
 // Package ace is the vocabulary of ACE-OAuth (RFC 9200, RFC 9201, RFC 9203): token requests and responses, errors,
-// the upload to /authz-info, creation hints and the registration of a device, each from and to its bytes.
+// introspection, the upload to /authz-info, creation hints and the registration of a device, each from and to its bytes.
 //
 // A token request reads the same from CBOR, JSON and a form; every message is bounded (limits.go) and decoded
 // strictly. The package decides nothing and opens no socket. Start from TokenRequest.
@@ -20,17 +20,19 @@ const (
 
 // Media types of the same formats over HTTP (RFC 9200 §8.16, RFC 9431 §6, RFC 6749 appendix B).
 const (
-	MediaTypeCBOR = "application/ace+cbor"
-	MediaTypeACE  = "application/ace+json"
-	MediaTypeJSON = "application/json"
-	MediaTypeForm = "application/x-www-form-urlencoded"
+	MediaTypeCBOR          = "application/ace+cbor"
+	MediaTypeACE           = "application/ace+json"
+	MediaTypeJSON          = "application/json"
+	MediaTypeForm          = "application/x-www-form-urlencoded"
+	MediaTypeIntrospection = "application/token-introspection+jwt" // RFC 9701 §8.2
 )
 
 // Default paths (RFC 9200 §5.8, §5.10.1) and ours (D22).
 const (
-	PathToken     = "/token"
-	PathAuthzInfo = "/authz-info"
-	PathRegister  = "/register"
+	PathToken      = "/token"
+	PathIntrospect = "/introspect"
+	PathAuthzInfo  = "/authz-info"
+	PathRegister   = "/register"
 )
 
 // ResourceType is the rt of /authz-info in /.well-known/core (RFC 9200 §8.10).

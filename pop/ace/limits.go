@@ -30,5 +30,7 @@ const (
 	maxTokenHash   = 64   // RFC 9770 §3: 33 bytes for SHA-256
 	maxDescription = 256
 	maxErrorCode   = 65535 // so that a number never turns into one of our negative codes
-	maxDepth       = 6     // levels of a JSON text; a request has three
+	maxInquiry     = 8192  // a token to ask about or to revoke: those for HTTP APIs are longer than MaxToken
+	maxDate        = 1 << 40
+	maxDepth       = 6 // levels of a JSON text; a request has three
 )
