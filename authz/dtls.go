@@ -1,7 +1,9 @@
 package authz
 
 import (
+	"bytes"
 	"crypto/aes"
+	"crypto/cipher"
 	"errors"
 	"fmt"
 
@@ -30,17 +32,32 @@ func dtlsKeyID(d *Device, tokenID []byte) ([]byte, error) {
 	if len(tokenID) != aes.BlockSize {
 		return nil, fmt.Errorf("token id of %d bytes", len(tokenID))
 	}
-	key, err := provision.DeriveKey(d.RootKey, provision.PurposePSK, d.ID, provision.FirstKeyID, aes.BlockSize)
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(key)
+	block, err := kidCipher(d)
 	if err != nil {
 		return nil, err
 	}
 	kid := make([]byte, aes.BlockSize)
 	block.Encrypt(kid, tokenID)
 	return kid, nil
+}
+
+// dtlsFirstToken is the inverse of dtlsKeyID. What it makes of a kid that was invented is the id of no token of the device.
+func dtlsFirstToken(d *Device, kid []byte) ([]byte, bool) {
+	block, err := kidCipher(d)
+	if err != nil || len(kid) != aes.BlockSize {
+		return nil, false
+	}
+	id := make([]byte, aes.BlockSize)
+	block.Decrypt(id, kid)
+	return id, bytes.HasPrefix(id, d.ID[:])
+}
+
+func kidCipher(d *Device) (cipher.Block, error) {
+	key, err := provision.DeriveKey(d.RootKey, provision.PurposePSK, d.ID, provision.FirstKeyID, aes.BlockSize)
+	if err != nil {
+		return nil, err
+	}
+	return aes.NewCipher(key)
 }
 
 var errWordyAnswer = errors.New("the device answered a bare token with a payload")

@@ -126,7 +126,7 @@ func TestDTLSRefusals(t *testing.T) {
 	in := own(2)
 	in.ReqCnf = &pop.Confirmation{KeyID: cose.KeyID("of somebody")}
 	_, err := w.token(w.gateway, in)
-	w.refused(err, ace.UnsupportedPoPKey, "req_cnf: this server does not extend a token series; ask without req_cnf")
+	w.refused(err, ace.UnsupportedPoPKey, "req_cnf: not a key id of this server")
 
 	in = own(2)
 	in.Profile = &ace.ProfileRequest{Named: true, Profile: pop.ProfileCoAPOSCORE}

@@ -19,8 +19,9 @@ import (
 
 // possession is the key the token will be bound to.
 type possession struct {
-	material pop.InputMaterial
-	made     []byte // the key itself if the client made it; nil if we did
+	material pop.InputMaterial // without MasterSecret: the device has it from the first token of the series
+	made     []byte            // the key itself if the client made it; nil if we did
+	series   []byte            // id of the first token with this key; nil: this is to be the first
 }
 
 // minted is a token that exists: it has been recorded.
@@ -31,36 +32,26 @@ type minted struct {
 	expiresIn time.Duration
 }
 
-// checkKey takes the client's key or makes one (ARCHITECTURE.md decision 11, D9, D10).
-func (s *Server) checkKey(_ context.Context, r *request) error {
-	id := make([]byte, materialIDSize)
-	if _, err := io.ReadFull(s.rand, id); err != nil {
-		return fmt.Errorf("possession key: %w", err)
+// checkKey takes the client's key, finds the one it had before, or makes one (ARCHITECTURE.md decision 11, D9, D10). A new
+// key gets its id in issue.
+func (s *Server) checkKey(ctx context.Context, r *request) error {
+	switch {
+	case r.ReqCnf == nil:
+		r.key.material.MasterSecret = make([]byte, secretSize)
+		if _, err := io.ReadFull(s.rand, r.key.material.MasterSecret); err != nil {
+			return fmt.Errorf("possession key: %w", err)
+		}
+		return nil
+	case r.ReqCnf.KeyID != nil:
+		return s.continueSeries(ctx, r)
 	}
-	r.key.material.ID = id
-	if r.ReqCnf != nil {
-		return r.takeKey()
-	}
-	secret := make([]byte, secretSize)
-	if _, err := io.ReadFull(s.rand, secret); err != nil {
-		return fmt.Errorf("possession key: %w", err)
-	}
-	r.key.material.MasterSecret = secret
-	return nil
+	return r.takeKey()
 }
-
-// noSeries is why a key that the client has already is not taken again: a token that lives an hour is not worth a key that
-// outlives it (D3), so a client asks anew.
-const noSeries = "this server does not extend a token series; ask without req_cnf"
 
 func (r *request) takeKey() error {
 	bad := func(why string) error { return &ace.Error{Code: ace.InvalidRequest, Description: "req_cnf: " + why} }
 	key := r.ReqCnf.Key
 	switch {
-	case r.ReqCnf.KeyID != nil && r.device.Profile == pop.ProfileCoAPDTLS: // RFC 9202 §4 has a code of its own for it
-		return &ace.Error{Code: ace.UnsupportedPoPKey, Description: "req_cnf: " + noSeries}
-	case r.ReqCnf.KeyID != nil:
-		return bad(noSeries)
 	case key == nil:
 		return bad("must hold a COSE_Key or jwk")
 	case key.Secret() == nil:
@@ -84,7 +75,7 @@ func (r *request) takeKey() error {
 // checkDevice refuses what the device could not judge (D16), before a code is spent on it.
 func (s *Server) checkDevice(_ context.Context, r *request) error {
 	d := &r.device
-	if d.Delivery != DeliveryPush && d.Delivery != DeliveryEmbed {
+	if !slices.Contains([]Delivery{DeliveryPush, DeliveryEmbed, DeliveryIntrospect}, d.Delivery) {
 		return &ace.Error{Code: ace.InvalidRequest, Description: "this server makes no tokens for devices of delivery " + string(d.Delivery)}
 	}
 	if d.Profile != pop.ProfileCoAPOSCORE && d.Profile != pop.ProfileCoAPDTLS || r.Profile != nil && r.Profile.Named && r.Profile.Profile != d.Profile {
@@ -114,32 +105,36 @@ func (s *Server) issue(r *request, m Minting, now time.Time) (minted, error) {
 	if expiresIn < time.Second {
 		return minted{}, refusal(policy.ReasonEnded) // within the grant's last second there is no token to make
 	}
-	seal, ok := shapes[r.device.Shape]
+	seal, ok := sealerOf(&r.device, &r.key)
 	if !ok {
 		return minted{}, fmt.Errorf("device %s: unknown token shape %v", r.device.Audience(), r.device.Shape)
 	}
-	if r.device.Shape == provision.ShapeJWT {
+	if r.device.Shape == provision.ShapeJWT || r.device.Delivery == DeliveryIntrospect {
 		s.nameParties(claims, r) // RFC 9068 §2.2; a CWT names neither (D7)
 	}
-	if r.device.Profile == pop.ProfileCoAPDTLS {
-		var err error
-		if r.key.material.ID, err = dtlsKeyID(&r.device, claims.ID); err != nil {
+	material := r.key.material // a copy: Mint may call again, with another id
+	var err error
+	if material.ID == nil {
+		if material.ID, err = keyID(&r.device, claims.ID); err != nil {
 			return minted{}, fmt.Errorf("issue for %s: %w", r.device.Audience(), err)
 		}
 	}
-	token, err := seal(s, &r.device, claims, r.key.material)
+	token, err := seal(s, &r.device, claims, material)
 	if err != nil {
 		return minted{}, fmt.Errorf("issue for %s: %w", r.device.Audience(), err)
 	}
 	record := TokenRecord{
 		ID: claims.ID, Device: r.device.ID, Grant: r.decision.Grant, Client: r.caller.Client.ID, User: r.shown.user,
-		Code: r.shown.code, IssuedAt: now, Expires: claims.Expires,
+		Code: r.shown.code, Series: r.key.series, IssuedAt: now, Expires: claims.Expires,
+	}
+	if record.Claims, err = remembered(&r.device, claims); err != nil {
+		return minted{}, fmt.Errorf("issue for %s: %w", r.device.Audience(), err)
 	}
 	if r.device.Clock != provision.ClockSynced {
 		record.Kept = claims.Expires.Add(r.device.exi()) // accepted in its last second, it then counts exi (D16)
 	}
-	record.Hash, record.AltHash = hashes(r.device.Shape, token, r.caller.Encoding)
-	return minted{bytes: token, record: record, material: r.key.material, expiresIn: expiresIn}, nil
+	record.Hash, record.AltHash = hashes(&r.device, token, r.caller.Encoding)
+	return minted{bytes: token, record: record, material: material, expiresIn: expiresIn}, nil
 }
 
 // nameParties names issuer, client and subject; a client that acts for nobody is its own subject.
@@ -250,8 +245,8 @@ func sealJWT(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, 
 }
 
 // hashes are the token's hash as of the answer, and the one the device may compute instead (D8).
-func hashes(shape provision.Shape, token []byte, e Encoding) (hash, alt []byte) {
-	if shape != provision.ShapeJWT {
+func hashes(d *Device, token []byte, e Encoding) (hash, alt []byte) {
+	if d.Shape != provision.ShapeJWT || d.Delivery == DeliveryIntrospect {
 		h := cwt.Hash(token)
 		return h[:], nil
 	}

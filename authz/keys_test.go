@@ -65,7 +65,7 @@ func TestClientMadeKeys(t *testing.T) {
 		{"zeros", pop.Confirmation{Key: cose.NewSymmetric(make([]byte, 16), nil)}, ace.InvalidRequest, "req_cnf: the key is not random"},
 		{"one byte again and again", pop.Confirmation{Key: cose.NewSymmetric(bytes.Repeat([]byte{0xa5}, 32), nil)}, ace.InvalidRequest, "req_cnf: the key is not random"},
 		{"a kid of its own", pop.Confirmation{Key: cose.NewSymmetric(key(4, 16), cose.KeyID{1})}, ace.InvalidRequest, "req_cnf: the key must have no kid; the server assigns it"},
-		{"a kid alone", pop.Confirmation{KeyID: cose.KeyID{1}}, ace.InvalidRequest, "req_cnf: this server does not extend a token series; ask without req_cnf"},
+		{"a kid alone", pop.Confirmation{KeyID: cose.KeyID{1}}, ace.InvalidRequest, "req_cnf: not a key id of this server"},
 		{"a public key", pop.Confirmation{Key: publicKey(t)}, ace.UnsupportedPoPKey, "this device takes symmetric possession keys only"},
 		{"an encrypted key", pop.Confirmation{Encrypted: []byte{0x83, 0x40, 0xa0, 0x40}}, ace.InvalidRequest, "req_cnf: must hold a COSE_Key or jwk"},
 		{"OSCORE input material", pop.Confirmation{OSCORE: &pop.InputMaterial{ID: []byte{1}, MasterSecret: key(5, 16)}}, ace.InvalidRequest, "req_cnf: must hold a COSE_Key or jwk"},

@@ -18,9 +18,12 @@ const (
 	UploadsGrant  = 6                // D18: uploads per grant and hour
 	UploadsDevice = 60               // D18: uploads per device and hour
 
-	materialIDSize = 8    // bytes; D7 allows 1–8, and it must be unique among all our materials (RFC 9203 §3.2)
-	secretSize     = 16   // bytes of a possession key made here
-	minSecretBytes = 32   // bytes of randomness in a client secret
-	maxName        = 64   // bytes of a client id, user or device name
-	maxScopeWords  = 1024 // bytes of scope that pop/ace writes; longer rights are answered as AIF
+	SeriesLife = 30 * 24 * time.Hour // how long a possession key may get new tokens: whoever has learnt it is rid of it then
+
+	materialIDSize  = 8    // bytes; D7 allows 1–8, and it must be unique among all our materials (RFC 9203 §3.2)
+	referenceSecret = 32   // bytes of randomness in a token that says nothing itself
+	secretSize      = 16   // bytes of a possession key made here
+	minSecretBytes  = 32   // bytes of randomness in a client secret
+	maxName         = 64   // bytes of a client id, user or device name
+	maxScopeWords   = 1024 // bytes of scope that pop/ace writes; longer rights are answered as AIF
 )

@@ -18,7 +18,7 @@ type Minter interface {
 	// code is unspent.
 	//
 	// Errors: *CodeSpentError (a code or device code), *RefreshReusedError, ErrNotFound (no such code or family, or an
-	// expired one; no such device), ErrGrantEnded, *SuspendedError, ErrKeySeen, ErrReplayed, ErrPending, ErrDenied, ErrBusy, ErrClockStepped, and what
+	// expired one; no such device), ErrGrantEnded, ErrSeriesEnded, *SuspendedError, ErrKeySeen, ErrReplayed, ErrPending, ErrDenied, ErrBusy, ErrClockStepped, and what
 	// issue returned, unwrapped. issue may be called again if the transaction must be repeated; it must not block on the network
 	// or on the Store.
 	Mint(ctx context.Context, spec MintSpec, issue func(Minting) (Issued, error)) error
@@ -48,6 +48,7 @@ type MintSpec struct {
 	DeviceCode []byte      // SHA-256 of the device code; nil without
 	Refresh    *RefreshUse // nil without
 	Proofs     []Use       // spent together with the rest; ErrReplayed if one was used before
+	Series     []byte      // id of a token that must not be revoked: the first with the possession key; nil: none
 	ClientKey  []byte      // a key the client made; remembered as HMAC-SHA-256(store key, key), refused if seen (D9)
 	Audit      AuditEntry
 }

@@ -17,6 +17,7 @@ var (
 	ErrNotFound     = errors.New("not found")
 	ErrExists       = errors.New("exists already")
 	ErrGrantEnded   = errors.New("grant is revoked or ended")
+	ErrSeriesEnded  = errors.New("first token with this key is revoked or gone")
 	ErrKeySeen      = errors.New("possession key was used before")
 	ErrReplayed     = errors.New("used before")
 	ErrUnavailable  = errors.New("the store is not available now")

@@ -269,7 +269,7 @@ func (s *Server) mint(ctx context.Context, r *request) (minted, error) {
 	spec := MintSpec{
 		Now: s.now(), ClientKey: r.key.made, Audit: r.entry("granted"), Proofs: r.caller.Proofs,
 		Parties: Parties{Client: r.caller.Client.ID, User: r.shown.user, Grant: r.decision.Grant, Device: r.device.ID},
-		Code:    r.shown.use.code, DeviceCode: r.shown.use.deviceCode, Refresh: r.shown.use.refresh,
+		Code:    r.shown.use.code, DeviceCode: r.shown.use.deviceCode, Refresh: r.shown.use.refresh, Series: r.key.series,
 	}
 	spec.Audit.At = spec.Now
 	var token minted
@@ -281,7 +281,7 @@ func (s *Server) mint(ctx context.Context, r *request) (minted, error) {
 		token, err = s.issue(r, m, spec.Now)
 		return Issued{Token: token.record}, err
 	})
-	return token, mintError(err, r.GrantType, spec.Now)
+	return token, mintError(err, r, spec.Now)
 }
 
 func (r *request) judgement(m Minting) Judgement {
@@ -292,18 +292,20 @@ func (r *request) judgement(m Minting) Judgement {
 }
 
 // mintError says in protocol words why the transaction found nothing to give.
-func mintError(err error, grantType string, now time.Time) error {
+func mintError(err error, r *request, now time.Time) error {
 	var spent *CodeSpentError
 	var gone *SuspendedError
 	switch {
 	case errors.As(err, &spent):
 		return spentCode(spent.ConsumedAt, now)
-	case errors.Is(err, ErrNotFound) && grantType == AuthorizationCode:
+	case errors.Is(err, ErrNotFound) && r.GrantType == AuthorizationCode:
 		return badCode("expired code")
 	case errors.Is(err, ErrGrantEnded):
 		return refusal(policy.ReasonEnded)
 	case errors.As(err, &gone):
 		return &reasonError{told: refusal(policy.ReasonNoGrant), reason: gone.Error()}
+	case errors.Is(err, ErrSeriesEnded):
+		return noSuchKey(&r.device, "the series has ended")
 	case errors.Is(err, ErrKeySeen):
 		return &ace.Error{Code: ace.InvalidRequest, Description: "req_cnf: this key was used before; make a new one"}
 	}
@@ -312,9 +314,12 @@ func mintError(err error, grantType string, now time.Time) error {
 
 // answer delivers the token and says where it went (RFC 9200 §5.8.2, SDC of the workflow draft §3).
 func (s *Server) answer(ctx context.Context, r *request, token minted) (*ace.TokenResponse, error) {
-	cnf := confirmationOf(&r.device, token.material)
 	response := &ace.TokenResponse{
-		TokenType: ace.TokenTypePoP, ExpiresIn: token.expiresIn, RSURI: s.whereabouts(&r.device), Cnf: &cnf,
+		TokenType: ace.TokenTypePoP, ExpiresIn: token.expiresIn, RSURI: s.whereabouts(&r.device),
+	}
+	if !r.key.update() { // RFC 9203 §3.2: the client has the key already
+		cnf := confirmationOf(&r.device, token.material)
+		response.Cnf = &cnf
 	}
 	// A COSE_Key alone does not say what it is for, OSCORE input material does.
 	if r.Profile != nil || r.caller.Encoding == EncodingJSON || r.device.Profile == pop.ProfileCoAPDTLS {
@@ -343,10 +348,11 @@ func (s *Server) answer(ctx context.Context, r *request, token minted) (*ace.Tok
 
 // uploadFor is the payload to upload; nil where no upload is to be tried, which the client must be able to tell from one
 // that failed (workflow draft §3.1): it did not ask, its to_rs cannot be read, the device takes none or is not there, or
-// the limits of D18 are reached. For coap_dtls the token is the whole payload: a client that does not know the device's
+// the limits of D18 are reached, or it is an update: the draft's updated_rights, which would say so, has no number, and only the
+// client can show it under the context that it updates. For coap_dtls the token is the whole payload: a client that does not know the device's
 // profile yet sends a to_rs for OSCORE, which then has no place.
 func (s *Server) uploadFor(r *request, token minted) []byte {
-	if r.TokenUpload == nil || s.deliver == nil || r.device.Delivery != DeliveryPush || !s.online(&r.device) {
+	if r.TokenUpload == nil || r.key.update() || s.deliver == nil || r.device.Delivery != DeliveryPush || !s.online(&r.device) {
 		return nil
 	}
 	payload, err := token.bytes, error(nil)

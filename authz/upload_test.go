@@ -303,7 +303,6 @@ func TestUnservedDevices(t *testing.T) {
 		reason string
 	}{
 		{"an unknown profile", func(d *authz.Device) { d.Profile = 3 }, ace.IncompatibleProfiles, "this device speaks unknown"},
-		{"introspection", func(d *authz.Device) { d.Delivery = authz.DeliveryIntrospect }, ace.InvalidRequest, "this server makes no tokens for devices of delivery introspect"},
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -191,7 +191,7 @@ func (w *world) client(c authz.Client) authz.Client {
 	return c
 }
 
-func deviceID(n byte) provision.DeviceID { return provision.DeviceID{0xD0, 7: n} }
+func deviceID(n byte) provision.DeviceID { return provision.DeviceID{0xD0, n, 7: n} }
 
 // audience is that of device n.
 func audience(n byte) string { return provision.Audience(deviceID(n)) }

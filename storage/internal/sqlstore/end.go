@@ -75,7 +75,7 @@ func (s *Store) End(ctx context.Context, spec authz.EndSpec, now time.Time) ([]a
 
 // end is the part of a transaction that is alone at the gate.
 func (s *Store) end(ctx context.Context, q Querier, which selection, at int64) ([]authz.TokenRecord, error) {
-	ended, err := all(ctx, q, ask(`UPDATE tokens SET revoked_at = $1 WHERE revoked_at = 0 AND expires_at > $1 AND `+which.tokens+`
+	ended, err := all(ctx, q, ask(`UPDATE tokens SET revoked_at = $1, claims = NULL WHERE revoked_at = 0 AND expires_at > $1 AND `+which.tokens+`
 		RETURNING `+tokenColumns, append([]any{at}, which.args[:min(2, len(which.args))]...)...), s.scanToken)
 	if err != nil {
 		return nil, err

@@ -52,6 +52,11 @@ func (s *Store) prepare(ctx context.Context, q Querier, spec *authz.MintSpec) (m
 	if m.Epoch, err = checkParties(ctx, q, &spec.Parties, spec.Now); err != nil {
 		return m, err
 	}
+	if spec.Series != nil {
+		if err = checkSeries(ctx, q, spec.Series); err != nil {
+			return m, err
+		}
+	}
 	if m.Sequence, err = advance(ctx, q, spec.Device, authz.SequenceEXI, spec.Now); err != nil {
 		return m, err
 	}
@@ -76,6 +81,16 @@ func (s *Store) consume(ctx context.Context, q Querier, spec *authz.MintSpec, m 
 	}
 	if spec.Refresh != nil {
 		m.Family, err = s.refresh(ctx, q, spec.Refresh, spec.Now)
+	}
+	return err
+}
+
+// checkSeries finds the first token of a series unrevoked. Who revokes waits at the gate until this transaction has ended.
+func checkSeries(ctx context.Context, q Querier, first []byte) error {
+	var found int
+	err := one(ctx, q, ask(`SELECT 1 FROM tokens WHERE id = $1 AND revoked_at = 0`, first), &found)
+	if errors.Is(err, authz.ErrNotFound) {
+		return authz.ErrSeriesEnded
 	}
 	return err
 }

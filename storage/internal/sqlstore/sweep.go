@@ -33,6 +33,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error
 		WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, at, limit))); err != nil {
 		return total, fmt.Errorf("sweep uses: %w", err)
 	}
+	if err := s.eraseClaims(ctx, at, limit); err != nil {
+		return total, fmt.Errorf("sweep claims: %w", err)
+	}
 	if err := add(s.sweepTokens(ctx, at, limit)); err != nil {
 		return total, fmt.Errorf("sweep tokens: %w", err)
 	}
@@ -40,6 +43,13 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error
 		return total, fmt.Errorf("sweep revocation list: %w", err)
 	}
 	return total, nil
+}
+
+// eraseClaims lets go of what introspection has nothing more to tell of (D3). The rows stay.
+func (s *Store) eraseClaims(ctx context.Context, at int64, limit int) error {
+	_, err := s.remove(ctx, ask(`UPDATE tokens SET claims = NULL WHERE id IN (SELECT id FROM tokens
+		WHERE claims IS NOT NULL AND ends_at <= $1 ORDER BY ends_at LIMIT $2)`, at, limit))
+	return err
 }
 
 func (s *Store) remove(ctx context.Context, by query) (removed int, err error) {
