@@ -88,6 +88,8 @@ type Server struct {
 	uploads *uploadLimits
 	observe func(Observation)
 	limits  *throttle.Guard
+
+	searching chan struct{} // holds one while a search runs
 }
 
 // New makes a Server for an issuer identifier (RFC 8414 §2). On a store without a signing key it makes one.
@@ -95,6 +97,7 @@ func New(ctx context.Context, issuer string, store Store, granter Granter, o Opt
 	s := &Server{
 		issuer: issuer, store: store, granter: granter, deliver: o.Deliverer,
 		now: o.Now, rand: o.Rand, log: o.Log, life: o.TokenLife, uploads: newUploadLimits(), observe: o.Observe,
+		searching: make(chan struct{}, 1),
 	}
 	if s.now == nil {
 		s.now = time.Now

@@ -1,12 +1,16 @@
-// Package coapapi is the authorization server's CoAP face: /token (RFC 9200 §5.8) for registered clients and /register
-// (D22) for devices, both only under OSCORE, and /.well-known/core in the clear. It parses and writes; authz.Server
+// Package coapapi is the authorization server's CoAP face: /token (RFC 9200 §5.8) for registered clients, /register (D22)
+// for devices and /introspect (RFC 9200 §5.9) for both, only under OSCORE, and /.well-known/core in the clear. It parses and writes; authz.Server
 // decides. Start from New.
 package coapapi
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
+	"math"
+	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/delivery"
@@ -40,35 +44,42 @@ func (f *face) plain(_ context.Context, r *coapsec.Request) message.Message {
 	if r.Code != codes.GET {
 		return message.Message{Code: codes.MethodNotAllowed}
 	}
-	return coapsec.Content(codes.Content, ace.FormatLinks, []byte(`</token>;ct=19`))
+	return coapsec.Content(codes.Content, ace.FormatLinks, []byte(`</token>;ct=19,</introspect>;ct=19`))
 }
 
-// formats are what the protected resources take and give.
-var formats = map[string]message.MediaType{ace.PathToken: ace.FormatACE, ace.PathRegister: ace.FormatCBOR}
+// resource is one of the protected resources.
+type resource struct {
+	format         message.MediaType // it takes and gives
+	device, client bool              // who may come
+	serve          func(*face, context.Context, *coapsec.Request, *delivery.Peer) message.Message
+}
+
+var resources = map[string]resource{
+	ace.PathToken:      {ace.FormatACE, false, true, (*face).token},
+	ace.PathIntrospect: {ace.FormatACE, true, true, (*face).introspect},
+	ace.PathRegister:   {ace.FormatCBOR, true, false, (*face).register},
+}
 
 // protected serves peers that have shown their key.
 func (f *face) protected(ctx context.Context, r *coapsec.Request) message.Message {
 	path, _ := r.Path() // an unusable one is "", which is none of ours
-	format, exists := formats[path]
+	at, exists := resources[path]
 	peer, known := r.Peer.Association.(*delivery.Peer)
 	switch {
 	case !exists:
 		return message.Message{Code: codes.NotFound}
 	case r.Code != codes.POST:
 		return message.Message{Code: codes.MethodNotAllowed}
-	case !known || peer.IsDevice() != (path == ace.PathRegister):
+	case !known || peer.IsDevice() && !at.device || !peer.IsDevice() && !at.client:
 		return message.Message{Code: codes.Forbidden}
 	}
-	if code := refuseOptions(r.Options, format); code != codes.Empty {
+	if code := refuseOptions(r.Options, at.format); code != codes.Empty {
 		return message.Message{Code: code}
 	}
 	if err := f.allow(peer); err != nil {
 		return f.tokenError(err)
 	}
-	if path == ace.PathRegister {
-		return f.register(ctx, r, peer)
-	}
-	return f.token(ctx, r, peer)
+	return at.serve(f, ctx, r, peer)
 }
 
 // allow holds a peer to a rhythm.
@@ -103,10 +114,7 @@ func (f *face) token(ctx context.Context, r *coapsec.Request, peer *delivery.Pee
 	if err != nil {
 		return f.tokenError(err)
 	}
-	client, err := f.server.Store().Client(ctx, peer.Client)
-	if errors.Is(err, authz.ErrNotFound) {
-		err = &ace.Error{Code: ace.InvalidClient, Description: "this client is not registered any more"}
-	}
+	client, err := f.client(ctx, peer)
 	if err != nil {
 		return f.tokenError(err)
 	}
@@ -118,18 +126,44 @@ func (f *face) token(ctx context.Context, r *coapsec.Request, peer *delivery.Pee
 	if err != nil {
 		return f.tokenError(err)
 	}
-	return coapsec.Content(codes.Created, ace.FormatACE, payload)
+	return aged(coapsec.Content(codes.Created, ace.FormatACE, payload), out.ExpiresIn)
+}
+
+// aged says how old an answer may become (RFC 7252 §5.10.5): no older than the token in it (RFC 9202 §3.1). Without the option it
+// would be a minute.
+func aged(m message.Message, age time.Duration) message.Message {
+	value := make([]byte, 4)
+	binary.BigEndian.PutUint32(value, uint32(min(age/time.Second, math.MaxUint32)))
+	m.Options = m.Options.Set(message.Option{ID: message.MaxAge, Value: bytes.TrimLeft(value, "\x00")})
+	return m
+}
+
+// client finds the record of the client whose channel this is.
+func (f *face) client(ctx context.Context, peer *delivery.Peer) (authz.Client, error) {
+	client, err := f.server.Store().Client(ctx, peer.Client)
+	if errors.Is(err, authz.ErrNotFound) {
+		err = &ace.Error{Code: ace.InvalidClient, Description: "this client is not registered any more"}
+	}
+	return client, err
+}
+
+func errQuery() error {
+	return &ace.Error{Code: ace.InvalidRequest, Description: "parameters belong in the payload, not in the address"}
+}
+
+func errTwice() error {
+	return &ace.Error{Code: ace.InvalidRequest, Description: "client credentials in two places"}
 }
 
 // parseToken reads the payload. Parameters in the address are refused (RFC 9200 §5.8), and so is a second word on who
 // speaks (RFC 6749 §2.3), as on the HTTP face.
 func parseToken(r *coapsec.Request, speaker string) (*ace.TokenRequest, error) {
 	if r.Options.HasOption(message.URIQuery) {
-		return nil, &ace.Error{Code: ace.InvalidRequest, Description: "parameters belong in the payload, not in the address"}
+		return nil, errQuery()
 	}
 	in, err := ace.ParseTokenRequestCBOR(r.Payload)
 	if err == nil && (in.ClientSecret != "" || in.ClientID != "" && in.ClientID != speaker) {
-		err = &ace.Error{Code: ace.InvalidRequest, Description: "client credentials in two places"}
+		err = errTwice()
 	}
 	return in, err
 }

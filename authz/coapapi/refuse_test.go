@@ -133,7 +133,7 @@ func TestLinksAreForEveryone(t *testing.T) {
 	w := newWorld(t)
 	answer := w.caller(w.client).plain(coapsec.NewRequest(codes.GET, "/.well-known/core", coapsec.NoFormat, nil))
 	format, err := answer.Options.ContentFormat()
-	if answer.Code != codes.Content || err != nil || format != ace.FormatLinks || string(answer.Payload) != `</token>;ct=19` {
+	if answer.Code != codes.Content || err != nil || format != ace.FormatLinks || string(answer.Payload) != `</token>;ct=19,</introspect>;ct=19` {
 		t.Errorf("got %s", coapsec.Describe(answer))
 	}
 }

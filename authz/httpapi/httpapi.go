@@ -1,5 +1,5 @@
-// Package httpapi is the authorization server's HTTP face: /authorize, /token, /jwks and the metadata document
-// (RFC 6749, RFC 7636, RFC 8252, RFC 8414, RFC 9207). It parses and writes; authz.Server decides, authz/console shows
+// Package httpapi is the authorization server's HTTP face: /authorize, /token, /introspect, /revoke, /jwks and the metadata document
+// (RFC 6749, RFC 7009, RFC 7662, RFC 9701, RFC 7636, RFC 8252, RFC 8414, RFC 9207). It parses and writes; authz.Server decides, authz/console shows
 // pages. Start from New.
 package httpapi
 
@@ -43,6 +43,8 @@ func New(server *authz.Server, pages *console.Console, log *slog.Logger) http.Ha
 	mux.HandleFunc("POST /authorize", f.answer)
 	mux.HandleFunc("POST /login", f.login)
 	mux.HandleFunc("POST /token", f.token)
+	mux.HandleFunc("POST /introspect", f.introspect)
+	mux.HandleFunc("POST /revoke", f.revoke)
 	mux.HandleFunc("GET /jwks", f.jwks)
 	mux.HandleFunc("GET /.well-known/oauth-authorization-server", f.metadata)
 	mux.HandleFunc("GET /{$}", f.home)
@@ -227,6 +229,12 @@ func (f *face) metadata(w http.ResponseWriter, _ *http.Request) {
 		"code_challenge_methods_supported":               []string{"S256"},
 		"token_endpoint_auth_methods_supported":          []authz.AuthMethod{authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost},
 		"authorization_response_iss_parameter_supported": true,
+
+		"introspection_endpoint":                        issuer + "/introspect",
+		"introspection_endpoint_auth_methods_supported": []authz.AuthMethod{authz.AuthSecretBasic, authz.AuthSecretPost},
+		"introspection_signing_alg_values_supported":    []string{jose.ES256.String()}, // RFC 9701 §7
+		"revocation_endpoint":                           issuer + "/revoke",
+		"revocation_endpoint_auth_methods_supported":    []authz.AuthMethod{authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost},
 	})
 	if err != nil {
 		f.log.Error("metadata", "err", err)

@@ -39,6 +39,11 @@ func TestMetadata(t *testing.T) {
 		"code_challenge_methods_supported":               []any{"S256"},
 		"token_endpoint_auth_methods_supported":          []any{"none", "client_secret_basic", "client_secret_post"},
 		"authorization_response_iss_parameter_supported": true,
+		"introspection_endpoint":                         w.url + "/introspect",
+		"introspection_endpoint_auth_methods_supported":  []any{"client_secret_basic", "client_secret_post"},
+		"introspection_signing_alg_values_supported":     []any{"ES256"},
+		"revocation_endpoint":                            w.url + "/revoke",
+		"revocation_endpoint_auth_methods_supported":     []any{"none", "client_secret_basic", "client_secret_post"},
 	}
 	if !reflect.DeepEqual(m, want) {
 		t.Errorf("got  %v\nwant %v", m, want)
@@ -68,7 +73,7 @@ func TestRoutes(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	takes := map[string][]string{
-		"/authorize": {"GET", "HEAD", "POST"}, "/token": {"POST"}, "/login": {"POST"}, "/jwks": {"GET", "HEAD"},
+		"/authorize": {"GET", "HEAD", "POST"}, "/token": {"POST"}, "/introspect": {"POST"}, "/revoke": {"POST"}, "/login": {"POST"}, "/jwks": {"GET", "HEAD"},
 		"/.well-known/oauth-authorization-server": {"GET", "HEAD"}, "/": {"GET", "HEAD"},
 	}
 	for path, methods := range takes {
@@ -84,7 +89,7 @@ func TestRoutes(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"/introspect", "/revoke", "/par", "/register", "/device_authorization", "/userinfo", "/attestation-challenge", "/.well-known/openid-configuration",
+		"/par", "/register", "/device_authorization", "/userinfo", "/attestation-challenge", "/.well-known/openid-configuration",
 		"/.well-known/jwks.json", "/api/v1", "/metrics", "/healthz", "/debug/pprof/", "/console", "/token/", "/authorize/", "/pages/signin.html", "/..%2f..%2fetc/passwd",
 	} {
 		for _, method := range []string{"GET", "POST"} {
