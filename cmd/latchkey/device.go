@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func (t *tool) deviceCommand() *cobra.Command {
 	fl := add.Flags()
 	fl.StringVar(&f.owner, "owner", "", "the person whose device it is")
 	fl.StringVar(&f.kind, "kind", "generic", "lock, medical or generic")
-	fl.StringVar(&f.delivery, "delivery", "", "push (over its channel) or embed (inside the token); default push for a lock, else embed")
+	fl.StringVar(&f.delivery, "delivery", "", "push (over its channel), embed (inside the token) or introspect (the device asks the server about each token); default push for a lock, else embed")
 	fl.StringVar(&f.profile, "profile", pop.ProfileCoAPOSCORE.String(), "how phones talk to it: coap_oscore or coap_dtls")
 	fl.StringVar(&f.clock, "clock", "", "synced, relative or none; default synced for a lock, else none")
 	fl.StringVar(&f.token, "token", "", "encrypt0, sign1, sign1-ecdh or jwt; default encrypt0 for a lock and for coap_dtls, else sign1")
@@ -114,8 +115,8 @@ func (f deviceFlags) check(d authz.Device) error {
 		return errors.New("say where to write the provisioning file: --out FILE")
 	case d.Profile == pop.ProfileCoAPDTLS && d.Shape != provision.ShapeEncrypt0:
 		return fmt.Errorf("--profile coap_dtls: tokens of shape %s hold no DTLS key; use --token encrypt0, or --profile coap_oscore", d.Shape)
-	case d.Delivery != authz.DeliveryPush && d.Delivery != authz.DeliveryEmbed:
-		return fmt.Errorf("delivery %q is not available; there are push and embed", f.delivery)
+	case !slices.Contains([]authz.Delivery{authz.DeliveryPush, authz.DeliveryEmbed, authz.DeliveryIntrospect}, d.Delivery):
+		return fmt.Errorf("delivery %q is not available; there are push, embed and introspect", f.delivery)
 	case f.exi < 0 || f.exi > authz.MaxEXI || f.exi%time.Second != 0:
 		return errors.New("--exi: whole seconds, at most a year")
 	case f.owner == "":

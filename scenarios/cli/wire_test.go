@@ -83,7 +83,8 @@ func TestBadHTTP(t *testing.T) {
 		{name: "token: an oversized body", method: "POST", path: "/token", kind: form, body: "grant_type=" + long, status: 413, says: "16 KiB"},
 		{name: "token: parameters in the address", method: "POST", path: "/token?client_secret=x", kind: form, body: "grant_type=client_credentials", status: 400, says: "invalid_request"},
 		{name: "token: GET", path: "/token?grant_type=client_credentials", status: 405},
-		{name: "an address that is not there", path: "/introspect", status: 404},
+		{name: "introspect: GET", path: "/introspect", status: 405},
+		{name: "an address that is not there", path: "/userinfo", status: 404},
 	}
 	records, granted := s.records(), s.granted()
 	for _, row := range rows {
