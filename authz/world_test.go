@@ -148,8 +148,14 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newWorldOn(t, "sqlite:"+filepath.Join(t.TempDir(), "as.db"))
+}
+
+// newWorldOn is the same on a store of the test's choice.
+func newWorldOn(t testing.TB, url string) *world {
+	t.Helper()
 	w := &world{t: t, clock: &clock{at: evening}, courier: &courier{}, log: &journal{}}
-	store, err := storage.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "as.db"), storage.Options{Key: storage.StoreKey{1}, Now: w.clock.now})
+	store, err := storage.Open(t.Context(), url, storage.Options{Key: storage.StoreKey{1}, Now: w.clock.now})
 	w.must(err)
 	w.store = store
 	t.Cleanup(func() { w.must(store.Close()) })
