@@ -239,7 +239,9 @@ func ParseIntrospectionResponseJSON(data []byte) (*IntrospectionResponse, error)
 		return nil, errors.New("introspection response: active is not true or false")
 	}
 	// The standard decoder takes names in any case, and so two of them for one.
-	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool { return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" })
+	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool {
+		return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != ""
+	})
 	exact, err := json.Marshal(members)
 	if err != nil {
 		return nil, fmt.Errorf("introspection response: %w", err)
