@@ -151,6 +151,14 @@ func (f *faces) outcome(out *ace.TokenResponse) outcome {
 	if out.TokenUpload != nil {
 		got.Upload = int(*out.TokenUpload)
 	}
+	if out.Cnf == nil { // an update: the token names a key that the client has
+		claims, err := openToken(f.server, f.record, out.AccessToken)
+		if err != nil || claims.Confirmation.KeyID == nil {
+			f.t.Fatalf("an answer without cnf, a token with %+v: %v", claims.Confirmation, err)
+		}
+		got.Key, got.Rights = "of the series", claims.Scope.String()
+		return got
+	}
 	if bytes.HasPrefix(out.Cnf.OSCORE.MasterSecret, ownKey) {
 		got.Key = "own"
 	}
@@ -159,7 +167,10 @@ func (f *faces) outcome(out *ace.TokenResponse) outcome {
 		if !bytes.Equal(material.MasterSecret, out.Cnf.OSCORE.MasterSecret) {
 			f.t.Error("the token is for another key than the answer")
 		}
-		got.Rights, got.CNonce = claims.Scope.String(), hex.EncodeToString(claims.CNonce)
+		got.Rights = claims.Scope.String()
+		if claims.CNonce != nil {
+			got.CNonce = "present " + hex.EncodeToString(claims.CNonce)
+		}
 	}
 	return got
 }
@@ -233,6 +244,7 @@ func (f *faces) rows() []row {
 	of := func(in ace.TokenRequest) func() ace.TokenRequest {
 		return func() ace.TokenRequest { return in }
 	}
+	series := &pop.Confirmation{KeyID: f.gateway.granted(ace.TokenRequest{Audience: "front-door"}).Cnf.OSCORE.ID}
 	used := newKey()
 	f.gateway.granted(ace.TokenRequest{Audience: "front-door", ReqCnf: used})
 	badKey := func(k []byte, kid cose.KeyID) func() ace.TokenRequest {
@@ -247,6 +259,16 @@ func (f *faces) rows() []row {
 		{"own key", func() ace.TokenRequest { return ace.TokenRequest{Audience: "front-door", ReqCnf: newKey()} }, 0},
 		{"cnonce", of(ace.TokenRequest{Audience: "front-door", CNonce: []byte{0, 0xff}}), 0},
 		{"empty cnonce", of(ace.TokenRequest{Audience: "front-door", CNonce: []byte{}}), 0},
+		{"cnonce of 40 bytes", of(ace.TokenRequest{Audience: "front-door", CNonce: bytes.Repeat([]byte{0, 0xff}, 20)}), 0},
+		{"new rights for a key", of(ace.TokenRequest{Audience: "front-door", Scope: ace.Scope{Words: "view"}, ReqCnf: series}), 0},
+		{"new rights for a key, to be uploaded", of(ace.TokenRequest{Audience: "front-door", ReqCnf: series, TokenUpload: uintp(1), ToRS: toRS(f.t)}), 0},
+		{"new rights for a key, profile to be told", of(ace.TokenRequest{Audience: "front-door", ReqCnf: series, Profile: ace.TellProfile()}), 0},
+		{"new rights for a key, more than was granted", of(ace.TokenRequest{Audience: "front-door", ReqCnf: series, Scope: ace.Scope{Words: "disarm"}}), ace.InvalidScope},
+		{"new rights for a key with a code of another person", func() ace.TokenRequest {
+			in := redeem(f.code(verifier))
+			in.ReqCnf = series
+			return in
+		}, ace.InvalidRequest},
 		{"profile to be told", of(ace.TokenRequest{Audience: "front-door", Profile: ace.TellProfile()}), 0},
 		{"profile named", of(ace.TokenRequest{Audience: "front-door", Profile: &ace.ProfileRequest{Named: true, Profile: pop.ProfileCoAPOSCORE}}), 0},
 		{"upload, nothing back", of(ace.TokenRequest{Audience: "front-door", TokenUpload: uintp(0), ToRS: toRS(f.t)}), 0},
@@ -309,6 +331,9 @@ func TestFacesAgreeOnRawRequests(t *testing.T) {
 		{"password", cborMap(2, 0x18, 0x21, 0), `{"grant_type":"password","audience":"front-door"}`, "grant_type=password&audience=front-door", ace.UnsupportedGrantType},
 		{"a parameter twice", append(cborMap(2), aud...), json + `,"audience":"front-door"}`, form + "&audience=front-door", ace.InvalidRequest},
 		{"token_upload out of range", cborMap(2, 0x18, 0x31, 3), json + `,"token_upload":3}`, form + "&token_upload=3", ace.InvalidRequest},
+		{"cnonce of 65 bytes", cborMap(2, append([]byte{0x18, 0x27, 0x58, 65}, make([]byte, 65)...)...), json + `,"cnonce":"` + strings.Repeat("A", 87) + `"}`, form + "&cnonce=" + strings.Repeat("A", 87), ace.InvalidRequest},
+		{"a profile that is not served", cborMap(2, 0x18, 0x26, 3), json + `,"ace_profile":"mqtt_tls"}`, form + "&ace_profile=mqtt_tls", ace.IncompatibleProfiles},
+		{"a kid of another type", cborMap(2, 0x04, 0xa1, 0x03, 0x61, 0x61), json + `,"req_cnf":{"kid":5}}`, form + `&req_cnf={"kid":5}`, ace.InvalidRequest},
 		{"rs_cnf", cborMap(2, 0x18, 0x29, 0xf5), json + `,"rs_cnf":true}`, form + "&rs_cnf=true", ace.InvalidRequest},
 		{"an unknown parameter", cborMap(2, 0x19, 0x10, 0x00, 0x01), json + `,"colour":"red"}`, form + "&colour=red", 0},
 		{"binary scope", cborMap(2, append([]byte{0x09, 0x40 | byte(len(rights))}, rights...)...), json + `,"scope_aif":"` + scopeAIF + `"}`, "", 0},
