@@ -23,8 +23,9 @@ import (
 
 // Origin says how an upload came.
 type Origin struct {
-	Server  bool   // over the channel with the authorization server, and so now and from it
-	Address string // transport address, for the log
+	Server  bool     // over the channel with the authorization server, and so now and from it
+	Address string   // transport address, for the log
+	Session *Session // protected by this session: a token that names its key updates its rights; nil: by none
 }
 
 // TokenOpener opens the tokens of one device's shape. It reads no clock and keeps nothing.
@@ -54,6 +55,7 @@ type offer struct {
 	hashes   [][]byte
 	material pop.InputMaterial
 	key      []byte
+	updates  bool // the token names the key of origin.Session: its rights are replaced, and nothing else
 }
 
 // check is one condition of acceptance. code is the answer when it fails.
@@ -90,6 +92,9 @@ func (s *Server) Accept(_ context.Context, in ace.AuthzInfo, origin Origin) (ace
 	r, err := s.accept(&offer{in: in, origin: origin})
 	if err != nil {
 		return ace.AuthzInfoAnswer{}, err
+	}
+	if origin.Session != nil { // an update: there is nothing to agree on
+		return ace.AuthzInfoAnswer{}, nil
 	}
 	return ace.AuthzInfoAnswer{Nonce2: r.Nonce2, ServerRecipientID: r.ServerID}, nil
 }
@@ -130,9 +135,9 @@ func (s *Server) examine(o *offer) (Record, error) {
 // checkForm refuses what would make a context with weak or equal inputs.
 func (s *Server) checkForm(o *offer) error {
 	switch n := len(o.in.Nonce1); {
-	case o.bare:
+	case o.bare, o.origin.Session != nil:
 	case o.in.Update():
-		return fmt.Errorf("%w: rights updates are not supported", ErrMalformed)
+		return fmt.Errorf("%w: an update outside of the context that it updates", ErrMalformed)
 	case n < nonceSize || n > maxNonce1:
 		return fmt.Errorf("%w: nonce1 of %d bytes", ErrMalformed, n)
 	case len(o.in.ClientRecipientID) > maxPeerID:
@@ -258,6 +263,9 @@ func (s *Server) checkLeft(o *offer) error {
 }
 
 func (s *Server) checkKey(o *offer) error {
+	if o.claims.Confirmation.KeyID != nil || o.origin.Session != nil && !o.bare {
+		return s.checkSeries(o)
+	}
 	if o.bare {
 		return s.checkPSK(o)
 	}
@@ -332,7 +340,7 @@ func (r *Record) sameToken(hashes [][]byte) bool {
 func (o *offer) repeated() *Record {
 	for i := range o.state.Sessions {
 		r := &o.state.Sessions[i]
-		if o.bare && r.sameToken(o.hashes) {
+		if (o.bare || o.updates) && r.sameToken(o.hashes) {
 			return r
 		}
 		if o.origin.Server && !r.Used && r.sameToken(o.hashes) && bytes.Equal(r.Nonce1, o.in.Nonce1) && bytes.Equal(r.ClientID, o.in.ClientRecipientID) {

@@ -150,6 +150,9 @@ func (s *Server) record(o *offer) (Record, error) {
 		r.Profile, r.KeyID = pop.ProfileCoAPDTLS, o.material.ID
 		return r, nil
 	}
+	if o.updates {
+		return r, nil
+	}
 	nonce2 := make([]byte, nonceSize)
 	if _, err := io.ReadFull(s.rand, nonce2); err != nil {
 		return Record{}, fmt.Errorf("nonce2: %w", err)
@@ -183,7 +186,7 @@ func (s *Server) freeID(clientID []byte) ([]byte, error) {
 // wearing out the flash: the first request under it stores it.
 func (s *Server) keep(o *offer, r Record) error {
 	next := o.state.clone()
-	if !next.renew(&r) {
+	if !next.update(o, &r) && !next.renew(&r) {
 		next.NextSession++
 		r.Number = next.NextSession
 		if err := makeRoom(&next, o, &r); err != nil {
@@ -193,7 +196,7 @@ func (s *Server) keep(o *offer, r Record) error {
 	if !next.count(o) {
 		return refuse(codes.ServiceUnavailable, fmt.Errorf("%w: running tokens", ErrNoRoom))
 	}
-	session, err := s.newSession(r, oscore.Options{})
+	session, err := s.sessionOf(o, r)
 	if err != nil {
 		return refuse(codes.BadRequest, fmt.Errorf("%w: %w", ErrBadConfirmation, err))
 	}
@@ -212,7 +215,7 @@ func (s *Server) keep(o *offer, r Record) error {
 	if o.live {
 		s.wantNonce = false
 	}
-	if session.context != nil { // an upload says nothing about when a handshake will be
+	if session.context != nil && !o.updates { // an upload says nothing about when a handshake will be, nor an update of N2
 		session.opened = now
 	}
 	s.show(session)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/resource/coapapi"
@@ -181,7 +182,7 @@ func TestTokenHolders(t *testing.T) {
 		{"a condition", with(unlock, message.IfNoneMatch, ""), codes.BadOption, ""},
 		{"the server's news", coapsec.NewRequest(codes.POST, "/lk/news", ace.FormatCBOR, []byte("x")), codes.Forbidden, ""},
 		{"the server's log", coapsec.NewRequest(codes.GET, "/lk/log", coapsec.NoFormat, nil), codes.Forbidden, ""},
-		{"an update of rights", uploadRequest(t, ace.AuthzInfo{Token: d.seal(d.claims())}), codes.BadRequest, "updates are not supported"},
+		{"an update of rights", uploadRequest(t, ace.AuthzInfo{Token: d.seal(d.claims())}), codes.Unauthorized, ""},
 		{"discovery", coapsec.NewRequest(codes.GET, "/.well-known/core", coapsec.NoFormat, nil), codes.Forbidden, ""},
 	}
 	for _, tt := range tests {
@@ -325,4 +326,33 @@ func FuzzStranger(f *testing.F) {
 			t.Error("the bolt moved")
 		}
 	})
+}
+
+// TestUpdateWithinTheContext is RFC 9203 §4.4: the token alone, in Content-Format 19 and under the context, is answered 2.01
+// without a payload; in clear, or under another key's context, it is refused.
+func TestUpdateWithinTheContext(t *testing.T) {
+	d := newDoor(t)
+	first, other := d.claims(), d.claims()
+	conn := coapsec.Secure(d, enter(t, d, first, d.seal(first)))
+	stranger := coapsec.Secure(d, enter(t, d, other, d.seal(other)))
+	update := d.claims()
+	update.Scope = update.Scope[:1] // view only
+	update.Grant = first.Grant
+	update.Confirmation = pop.Confirmation{KeyID: first.Confirmation.OSCORE.ID}
+	token := d.seal(update)
+	wants(t, conn, unlock, codes.Changed)
+	wants(t, stranger, uploadRequest(t, ace.AuthzInfo{Token: token}), codes.Unauthorized)
+	plain := coapsec.NewRequest(codes.POST, ace.PathAuthzInfo, ace.FormatACE, uploadRequest(t, ace.AuthzInfo{Token: token}).Payload)
+	if answer := d.plain(plain); answer.Code != codes.BadRequest {
+		t.Errorf("in clear: %v", answer.Code)
+	}
+	wants(t, conn, unlock, codes.Changed)
+	answer := wants(t, conn, uploadRequest(t, ace.AuthzInfo{Token: token}), codes.Created)
+	if len(answer.Payload) != 0 {
+		t.Errorf("answered with %x", answer.Payload)
+	}
+	wants(t, conn, unlock, codes.Forbidden)
+	wants(t, conn, coapsec.NewRequest(codes.GET, "/door", coapsec.NoFormat, nil), codes.Content)
+	wants(t, stranger, unlock, codes.Changed)
+	d.wantOpened(3)
 }

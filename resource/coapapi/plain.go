@@ -81,6 +81,9 @@ func (a *API) upload(ctx context.Context, r *coapsec.Request, origin resource.Or
 	if err != nil {
 		return a.refusal(err, origin)
 	}
+	if origin.Session != nil {
+		return message.Message{Code: codes.Created} // RFC 9203 §4.4: without a payload
+	}
 	payload, err := answer.Encode()
 	if err != nil {
 		return message.Message{Code: codes.InternalServerError}

@@ -43,12 +43,8 @@ func (a *API) protected(ctx context.Context, r *coapsec.Request) message.Message
 // phone is a request of a session.
 func (a *API) phone(ctx context.Context, r *coapsec.Request, session *resource.Session) message.Message {
 	path, _ := r.Path() // an unusable one is "", which no right covers
-	if path == ace.PathAuthzInfo && session.Context() == nil {
-		return a.update(ctx, r)
-	}
 	if path == ace.PathAuthzInfo {
-		// RFC 9203 §4.4 lets a client update its rights in place; here each token makes its own context.
-		return message.Message{Code: codes.BadRequest, Payload: []byte("updates are not supported")}
+		return a.update(ctx, r, session)
 	}
 	path = target(path, r.Options)
 	d := a.server.Decide(ctx, resource.Request{Session: session, Code: r.Code, Path: path, Fresh: r.Peer.Fresh})
@@ -68,13 +64,13 @@ func (a *API) phone(ctx context.Context, r *coapsec.Request, session *resource.S
 	return coapsec.Content(answer.Code, answer.Format, answer.Payload)
 }
 
-// update takes the next token for a session's key through the session itself (RFC 9202 §4). What it costs is counted as if it
-// came in clear.
-func (a *API) update(ctx context.Context, r *coapsec.Request) message.Message {
+// update takes the next token for a session's key through the session itself (RFC 9202 §4, RFC 9203 §4.4). What it costs is
+// counted as if it came in clear.
+func (a *API) update(ctx context.Context, r *coapsec.Request, session *resource.Session) message.Message {
 	if !a.rate.allow(r.Peer.Address) {
 		return message.Message{Code: codes.TooManyRequests}
 	}
-	return a.upload(ctx, r, resource.Origin{Address: r.Peer.Address})
+	return a.upload(ctx, r, resource.Origin{Address: r.Peer.Address, Session: session})
 }
 
 // refused gives a token holder the one word he can do something with.
