@@ -68,7 +68,7 @@ func (f *face) inquiry(w http.ResponseWriter, r *http.Request) (*ace.Introspecti
 		return nil, authz.Client{}, err
 	}
 	client, err := f.authenticate(r, &ace.TokenRequest{ClientID: in.ClientID, ClientSecret: in.ClientSecret})
-	return in, client, err
+	return in, client, f.admit(r, in.ClientID, &client, err)
 }
 
 // parseInquiry reads form or JSON, as parseToken does.

@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
+	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/oscore"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/latchkey-ace/latchkey/resource"
@@ -49,7 +50,14 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
+	return newHouseOf(t, provision.ShapeEncrypt0)
+}
+
+// newHouseOf is one whose lock takes tokens of a shape.
+func newHouseOf(t *testing.T, shape provision.Shape) *house {
+	t.Helper()
 	h := &house{t: t, dir: t.TempDir(), record: deliverytest.Record("front-door")}
+	h.record.Shape = shape
 	t.Cleanup(func() { _ = h.store.Close() }) // after the sockets
 	h.startServer("")
 	h.client = authz.Client{
@@ -199,6 +207,13 @@ func newLock(h *house) *lock {
 		Version: provision.Version, ID: d.ID, RootKey: [32]byte(d.RootKey), Issuer: issuer, Kind: d.Kind, Clock: d.Clock,
 		Token: d.Shape, Actions: d.Actions, SenderID: d.SenderID, RecipientID: provision.ServerSenderID,
 	}}
+	for id, public := range h.server.PublicKeys() {
+		key, err := cose.PublicKey(public, cose.KeyID(id))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		l.provision.ASKeys = append(l.provision.ASKeys, key)
+	}
 	h.t.Cleanup(func() { _ = l.state.Close() })
 	l.start("")
 	return l
