@@ -48,7 +48,7 @@ func TestWhatHappensBeforeTheMint(t *testing.T) {
 			w.must(w.store.Mint(w.t.Context(), authz.MintSpec{Now: w.clock.now(), Code: hashOf(code), Parties: authz.Parties{Device: deviceID(1)}}, func(authz.Minting) (authz.Issued, error) {
 				id := deviceID(1)
 				return authz.Issued{Token: authz.TokenRecord{
-					Hash: []byte("x"), ID: append(id[:], "the id x"...), Device: id, IssuedAt: evening, Expires: evening.Add(time.Hour),
+					Hash: append([]byte{1}, hashOf("x")...), ID: append(id[:], "the id x"...), Device: id, IssuedAt: evening, Expires: evening.Add(time.Hour),
 				}}, nil
 			}))
 		}, ace.InvalidGrant, "code was redeemed before", true},

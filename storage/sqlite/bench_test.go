@@ -73,7 +73,7 @@ func redeem(ctx context.Context, store authz.Store, n int64, now time.Time) erro
 	}
 	return store.Mint(ctx, spec, func(m authz.Minting) (authz.Issued, error) {
 		return authz.Issued{Token: authz.TokenRecord{
-			Hash: numbered("token", n), ID: binary.BigEndian.AppendUint64(theDevice[:], m.Sequence), Device: theDevice,
+			Hash: append([]byte{1}, numbered("token", n)...), ID: binary.BigEndian.AppendUint64(theDevice[:], m.Sequence), Device: theDevice,
 			Grant: theGrant, Client: "phone", User: "mother", Code: m.Code.Hash, IssuedAt: now, Expires: now.Add(time.Hour),
 		}}, nil
 	})

@@ -29,7 +29,7 @@ func together(n int, f func(i int)) {
 
 func parallelRedemption(t *testing.T, db Database) {
 	store := house(t, db)
-	redeemOnce(t, []authz.Store{store}, 64)
+	redeemOnce(t, []authz.Store{store, open(t, db)}, crowd)
 }
 
 // redeemOnce lets n callers redeem one code; exactly one gets a token, all others learn that it was spent.

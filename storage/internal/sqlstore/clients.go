@@ -43,7 +43,11 @@ func (s *Store) AddClient(ctx context.Context, c authz.Client) error {
 
 // UpdateClient replaces what a client may change.
 func (s *Store) UpdateClient(ctx context.Context, c authz.Client) error {
-	return s.close(ctx, fmt.Sprintf("client %q", c.ID), ask(`UPDATE clients SET auth_method = $2, secret_hash = $3,
+	what := fmt.Sprintf("client %q", c.ID)
+	if !storable(c.Name) || !storable(c.Keys) || !storable(string(c.AuthMethod)) {
+		return fmt.Errorf("%s: text with a zero byte or broken UTF-8 cannot be stored", what)
+	}
+	return s.close(ctx, what, ask(`UPDATE clients SET auth_method = $2, secret_hash = $3,
 		redirect_uris = $4, grant_types = $5, client_made_keys = $6, ceiling = $7, name = $8, keys = $9, settings = $10, serves = $11,
 		management_hash = $12 WHERE id = $1`, c.ID, string(c.AuthMethod), c.SecretHash, asJSON{c.RedirectURIs}, asJSON{c.GrantTypes},
 		c.ClientMadeKeys, asJSON{c.Ceiling}, c.Name, c.Keys, asJSON{c.Settings}, deviceRef(c.Serves), c.Management))

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
@@ -17,6 +18,9 @@ import (
 
 const tokenColumns = `id, hash, alt_hash, grant_id, client_id, user_name, code_hash, family, series, claims, issued_at,
 	ends_at, revoked_at, expires_at`
+
+// bareColumns leave out the claims: a row goes whether or not they still open.
+var bareColumns = strings.Replace(tokenColumns, "claims", "NULL", 1)
 
 // Mint is one transaction. It takes its locks always in this order: gate, proofs, code, sequence, key; so two of them cannot
 // wait for each other. The gate is what a revocation or suspension waits for: once that has returned, no Mint that began
@@ -124,6 +128,9 @@ func (s *Store) keep(ctx context.Context, q Querier, spec *authz.MintSpec, issue
 	t := &issued.Token
 	if low, high := tokenRange(spec.Device); len(t.ID) != len(low) || t.Device != spec.Device || bytes.Compare(t.ID, low) < 0 || bytes.Compare(t.ID, high) > 0 {
 		return fmt.Errorf("token id %x is not of device %q", t.ID, provision.Audience(spec.Device))
+	}
+	if len(t.Hash) != hashSize || t.AltHash != nil && len(t.AltHash) != hashSize {
+		return errors.New("token without a hash to revoke it by")
 	}
 	if err := s.keepLonger(ctx, q, spec, issued); err != nil {
 		return err

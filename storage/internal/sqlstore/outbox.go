@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -124,12 +125,11 @@ func (s *Store) Told(ctx context.Context, now time.Time, ids ...int64) error {
 	err = s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
 		for _, id := range ids {
 			var grant grantRef
-			err := one(ctx, q, ask(`UPDATE outbox SET done_at = $2, expires_at = $2 WHERE id = $1 RETURNING grant_id`, id, at), &grant)
+			err := one(ctx, q, ask(`UPDATE outbox SET done_at = $2, expires_at = $2 WHERE id = $1 AND done_at = 0 RETURNING grant_id`, id, at), &grant)
 			if err == nil && grant != (grantRef{}) {
-				err = run(ctx, q, ask(`UPDATE grants SET confirmed_at = $2 WHERE id = $1 AND revoked_at <> 0 AND confirmed_at = 0
-					AND NOT EXISTS (SELECT 1 FROM outbox WHERE grant_id = $1 AND done_at = 0)`, grant[:], at))
+				err = confirm(ctx, q, grant, at)
 			}
-			if err != nil {
+			if err != nil && !errors.Is(err, authz.ErrNotFound) { // told before, or expired and removed since
 				return err
 			}
 		}
@@ -139,6 +139,17 @@ func (s *Store) Told(ctx context.Context, now time.Time, ids ...int64) error {
 		return fmt.Errorf("outbox: %w", err)
 	}
 	return nil
+}
+
+// confirm notes that a device knows of a grant's end once nothing of it waits. Of two messages of one grant that are
+// confirmed at once, the second sees the first, because they take turns at the grant's row.
+func confirm(ctx context.Context, q Querier, grant grantRef, at int64) error {
+	var id []byte
+	if err := one(ctx, q, ask(`SELECT id FROM grants WHERE id = $1 FOR UPDATE`, grant[:]), &id); err != nil {
+		return err
+	}
+	return run(ctx, q, ask(`UPDATE grants SET confirmed_at = $2 WHERE id = $1 AND revoked_at <> 0 AND confirmed_at = 0
+		AND NOT EXISTS (SELECT 1 FROM outbox WHERE grant_id = $1 AND done_at = 0 AND expires_at > $2)`, grant[:], at))
 }
 
 // Retry lets messages wait until due.

@@ -56,7 +56,7 @@ func checkParties(ctx context.Context, q Querier, p *authz.Parties, now time.Tim
 			u.name, u.suspended_at, g.owner, g.starts_at, g.ends_at, g.revoked_at, g.suspended_at,
 			(SELECT MAX(value) FROM sequences)
 		FROM devices d LEFT JOIN users o ON o.name = d.owner LEFT JOIN clients c ON c.id = $2
-			LEFT JOIN users u ON u.name = $3 LEFT JOIN grants g ON g.id = $4
+			LEFT JOIN users u ON u.name = $3 LEFT JOIN grants g ON g.id = $4 AND g.device_id = d.id
 		WHERE d.id = $1`, p.Device[:], p.Client, p.User, p.Grant[:]),
 		(*counter)(&f.epoch), &f.state, &f.owner, (*when)(&f.device), &f.holder.name, &f.holder.suspended, &f.client.name,
 		&f.client.suspended, &f.user.name, &f.user.suspended, &f.grant, &f.from, &f.until, &f.revoked, &f.grantStopped, &f.newest)
@@ -117,8 +117,8 @@ func (s *Store) Live(ctx context.Context, p authz.Parties, now time.Time) error 
 	return err
 }
 
-// close changes one row on which minting depends, alone at the gate.
-func (s *Store) close(ctx context.Context, what string, update query) error {
+// close changes one row on which minting depends, alone at the gate, and what follows from it.
+func (s *Store) close(ctx context.Context, what string, update query, more ...query) error {
 	if !update.storable() {
 		return fmt.Errorf("%s: %w", what, authz.ErrNotFound)
 	}
@@ -126,7 +126,15 @@ func (s *Store) close(ctx context.Context, what string, update query) error {
 		if err := s.enter(ctx, q, alone); err != nil {
 			return err
 		}
-		return touch(ctx, q, update)
+		if err := touch(ctx, q, update); err != nil {
+			return err
+		}
+		for _, m := range more {
+			if err := run(ctx, q, m); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, s.meaning(err))
@@ -136,27 +144,43 @@ func (s *Store) close(ctx context.Context, what string, update query) error {
 
 // SuspendClient stops a client, or lets it go on.
 func (s *Store) SuspendClient(ctx context.Context, id string, at time.Time) error {
-	return s.close(ctx, fmt.Sprintf("client %q", id), ask(`UPDATE clients SET suspended_at = $2 WHERE id = $1`, id, ms(at)))
+	return s.suspend(ctx, fmt.Sprintf("client %q", id), `UPDATE clients SET suspended_at = $2 WHERE id = $1`, id, at)
 }
 
 // SuspendUser stops a person, or lets them go on.
 func (s *Store) SuspendUser(ctx context.Context, name string, at time.Time) error {
-	return s.close(ctx, fmt.Sprintf("user %q", name), ask(`UPDATE users SET suspended_at = $2 WHERE name = $1`, name, ms(at)))
+	return s.suspend(ctx, fmt.Sprintf("user %q", name), `UPDATE users SET suspended_at = $2 WHERE name = $1`, name, at)
 }
 
 // SuspendDevice stops a device, or lets it go on.
 func (s *Store) SuspendDevice(ctx context.Context, id provision.DeviceID, at time.Time) error {
-	return s.close(ctx, fmt.Sprintf("device %q", provision.Audience(id)),
-		ask(`UPDATE devices SET suspended_at = $2 WHERE id = $1`, id[:], ms(at)))
+	return s.suspend(ctx, fmt.Sprintf("device %q", provision.Audience(id)), `UPDATE devices SET suspended_at = $2 WHERE id = $1`, id[:], at)
 }
 
 // SuspendGrant stops a grant, or lets it go on.
 func (s *Store) SuspendGrant(ctx context.Context, id pop.GrantID, at time.Time) error {
-	return s.close(ctx, fmt.Sprintf("grant %x", id), ask(`UPDATE grants SET suspended_at = $2 WHERE id = $1`, id[:], ms(at)))
+	return s.suspend(ctx, fmt.Sprintf("grant %x", id), `UPDATE grants SET suspended_at = $2 WHERE id = $1`, id[:], at)
 }
 
-// TransferDevice gives a device a new state, owner and epoch.
+// suspend takes the zero time for "go on"; no other time may be stored as that.
+func (s *Store) suspend(ctx context.Context, what, update string, id any, at time.Time) error {
+	if _, err := moment(at); err != nil && !at.IsZero() {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return s.close(ctx, what, ask(update, id, ms(at)))
+}
+
+// TransferDevice gives a device a new state, owner and epoch. What others have given ends with it, at the epoch, which is
+// the time of the transfer (D4): should the device come back to one of them, it comes back without their old grants.
 func (s *Store) TransferDevice(ctx context.Context, id provision.DeviceID, state authz.DeviceState, owner string, epoch uint64) error {
-	return s.close(ctx, fmt.Sprintf("device %q", provision.Audience(id)), ask(`UPDATE devices SET state = $2, owner = $3,
-		epoch = CASE WHEN epoch > $4 THEN epoch ELSE $4 END WHERE id = $1`, id[:], string(state), owner, counter(epoch)))
+	what := fmt.Sprintf("device %q", provision.Audience(id))
+	if state != authz.DeviceActive && state != authz.DeviceUnclaimed && state != authz.DeviceDecommissioned {
+		return fmt.Errorf("%s: state %q is unknown", what, state)
+	}
+	return s.close(ctx, what,
+		ask(`UPDATE devices SET state = $2, owner = $3, epoch = CASE WHEN epoch > $4 THEN epoch ELSE $4 END
+			WHERE id = $1 AND (state <> $5 OR state = $2)`, id[:], string(state), owner, counter(epoch), string(authz.DeviceDecommissioned)),
+		ask(`UPDATE grants SET revoked_at = (SELECT epoch * 1000 + 1 FROM devices WHERE id = $1),
+			expires_at = (SELECT epoch * 1000 + $3 FROM devices WHERE id = $1)
+			WHERE device_id = $1 AND owner <> $2 AND revoked_at = 0`, id[:], owner, grantHistory.Milliseconds()))
 }

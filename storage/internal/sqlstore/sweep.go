@@ -3,16 +3,28 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
 )
 
 // sweeps names each table whose rows end, and its key.
-var sweeps = []struct{ table, key string }{
-	{"codes", "hash"}, {"logins", "hash"}, {"client_keys", "mac"}, {"families", "id"}, {"requests", "hash"},
-	{"device_codes", "hash"}, {"outbox", "id"}, {"invitations_to_register", "hash"}, {"grants", "id"},
+var sweeps = []sweep{
+	{"codes", "hash", ""}, {"logins", "hash", ""}, {"client_keys", "mac", ""}, {"families", "id", ""}, {"requests", "hash", ""},
+	{"device_codes", "hash", ""}, {"outbox", "id", ""}, {"invitations_to_register", "hash", ""}, {"leases", "name", ""},
+	{"uses", "(kind, value)", ""},
+	// As long as a device may keep a token of it, its owner can end it.
+	{"grants", "id", " AND NOT EXISTS (SELECT 1 FROM tokens WHERE tokens.grant_id = grants.id)"},
 }
+
+type sweep struct{ table, key, unless string }
+
+// ended is the condition under which a row goes. It stands in the deletion too: a row that somebody prolonged while the
+// deletion waited for its lock stays.
+func (s sweep) ended() string { return "expires_at <> 0 AND expires_at <= $1" + s.unless }
+
+func (s sweep) columns() string { return strings.Trim(s.key, "()") }
 
 // Sweep removes what nobody asks for any more, a batch of each table.
 func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error) {
@@ -23,15 +35,11 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error
 	total := 0
 	add := func(n int, err error) error { total += n; return err }
 	for _, t := range sweeps {
-		by := ask(`DELETE FROM `+t.table+` WHERE `+t.key+` IN (SELECT `+t.key+` FROM `+t.table+`
-			WHERE expires_at <> 0 AND expires_at <= $1 ORDER BY expires_at LIMIT $2)`, at, limit)
+		by := ask(`DELETE FROM `+t.table+` WHERE `+t.key+` IN (SELECT `+t.columns()+` FROM `+t.table+`
+			WHERE `+t.ended()+` ORDER BY expires_at LIMIT $2) AND `+t.ended(), at, limit)
 		if err := add(s.remove(ctx, by)); err != nil {
 			return total, fmt.Errorf("sweep %s: %w", t.table, err)
 		}
-	}
-	if err := add(s.remove(ctx, ask(`DELETE FROM uses WHERE (kind, value) IN (SELECT kind, value FROM uses
-		WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, at, limit))); err != nil {
-		return total, fmt.Errorf("sweep uses: %w", err)
 	}
 	if err := s.eraseClaims(ctx, at, limit); err != nil {
 		return total, fmt.Errorf("sweep claims: %w", err)
@@ -72,7 +80,7 @@ func (s *Store) sweepTokens(ctx context.Context, at int64, limit int) (removed i
 			return err
 		}
 		gone, err := all(ctx, q, ask(`DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at <= $1
-			ORDER BY expires_at LIMIT $2) RETURNING `+tokenColumns, at, limit), s.scanToken)
+			ORDER BY expires_at LIMIT $2) RETURNING `+bareColumns, at, limit), s.scanToken)
 		if err != nil {
 			return err
 		}
