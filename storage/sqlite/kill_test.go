@@ -120,7 +120,7 @@ func checkAfterKill(t *testing.T, path string, first int64, acknowledged map[str
 	}
 	stored, fromCode := map[string]bool{}, map[string]int{}
 	for _, token := range tokens {
-		stored[hex.EncodeToString(token.Hash)] = true
+		stored[hex.EncodeToString(token.Hash[1:])] = true
 		fromCode[string(token.Code)]++
 	}
 	audit, err := store.AuditTail(t.Context(), 10_000)
