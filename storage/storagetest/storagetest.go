@@ -67,6 +67,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"another store key is refused", otherKeyIsRefused},
 		{"two processes share a database", twoProcesses},
 		{"many processes open a new database at once", parallelOpening},
+		{"what is closed lets no mint through", closingsAgainstMints},
 		{"every party of a token is checked", partiesAreChecked},
 		{"parties that are missing or another's stop a mint", missingParties},
 		{"a device leaves its earlier owner's grants behind", transferredDevice},
@@ -91,6 +92,14 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"the outbox holds what devices do not know", outboxWorks},
 		{"the last of two confirmations confirms", outboxInParallel},
 		{"expired messages hold up nothing", expiredMessages},
+		{"a requester sees its part of the revocation list", revokedIsPartOfTheList},
+		{"the newest updates are kept", revokedKeepsTheNewest},
+		{"a sweep takes tokens off the revocation list", revokedAfterSweep},
+		{"the revocation list is of one moment", revokedIsOneState},
+		{"a sweep removes what has ended", sweepRemovesWhatHasEnded},
+		{"a sweep goes in batches", sweepInBatches},
+		{"a sweep keeps what is needed", sweepKeepsWhatIsNeeded},
+		{"a sweep removes what is damaged", sweepOfDamage},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

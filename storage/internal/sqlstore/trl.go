@@ -57,9 +57,9 @@ func part(by authz.Requester) (tokens, updates string, args []any, err error) {
 	switch {
 	case by.All && by.Client == "" && by.Device == (provision.DeviceID{}):
 		return `TRUE`, `TRUE`, nil, nil
-	case by.Client != "" && by.Device == (provision.DeviceID{}) && storable(by.Client):
+	case by.Client != "" && !by.All && by.Device == (provision.DeviceID{}) && storable(by.Client):
 		return `client_id = $1`, `client_id = $1`, []any{by.Client}, nil
-	case by.Client == "" && by.Device != (provision.DeviceID{}):
+	case by.Client == "" && !by.All && by.Device != (provision.DeviceID{}):
 		return `id >= $1 AND id <= $2`, `device_id = $3`, []any{low, high, by.Device[:]}, nil
 	}
 	return "", "", nil, errors.New("revocation list: exactly one requester must be named")
