@@ -73,6 +73,9 @@ type Ending interface {
 	// End runs one transaction: the tokens that have not expired are revoked, their refresh tokens with them, their hashes
 	// are put on the revocation list and, for devices that are pushed to, into the outbox. It returns the tokens that it
 	// ended. It is idempotent; what is not there is no error. Once it has returned no Mint gives what has ended.
+	//
+	// Of a client, user or device there may be very many: their refresh tokens end first, with Audit, and then the tokens, in
+	// transactions of bounded size. An error means that some may have ended: end them again.
 	End(ctx context.Context, spec EndSpec, now time.Time) ([]TokenRecord, error)
 }
 

@@ -13,6 +13,11 @@ import (
 	"github.com/latchkey-ace/latchkey/storage/storagetest/pgtest"
 )
 
+// Write commits work that leaves nothing for the ledger.
+func (e *engine) Write(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
+	return e.Commit(ctx, sqlstore.Transaction{Work: work})
+}
+
 func newEngine(t *testing.T) *engine {
 	t.Helper()
 	e, err := openEngine(t.Context(), pgtest.Start(t))

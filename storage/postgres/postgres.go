@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/migrations"
 	"github.com/latchkey-ace/latchkey/storage/internal/seal"
 	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
@@ -36,7 +37,8 @@ func Open(ctx context.Context, url string, sealer *seal.Sealer, now time.Time) (
 
 // engine is a sqlstore.Engine.
 type engine struct {
-	db *sql.DB
+	db     *sql.DB
+	ledger sqlstore.Ledger
 }
 
 func openEngine(ctx context.Context, url string) (*engine, error) {
@@ -79,11 +81,24 @@ func (e *engine) start(ctx context.Context) error {
 // Reader runs on any connection.
 func (e *engine) Reader() sqlstore.Querier { return marked{e.db} }
 
-// Write repeats the transaction when PostgreSQL ends it for the sake of others.
-func (e *engine) Write(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
+// Snapshot reads in one transaction at REPEATABLE READ.
+func (e *engine) Snapshot(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
+	tx, err := e.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		return mark(err)
+	}
+	defer tx.Rollback() // it wrote nothing
+	return work(ctx, marked{tx})
+}
+
+// Keep sets the ledger of all transactions.
+func (e *engine) Keep(l sqlstore.Ledger) { e.ledger = l }
+
+// Commit repeats the transaction when PostgreSQL ends it for the sake of others.
+func (e *engine) Commit(ctx context.Context, t sqlstore.Transaction) error {
 	pause := firstPause
 	for try := 1; ; try++ {
-		err := e.once(ctx, work)
+		err := e.once(ctx, t)
 		if err == nil || try == maxTries || !repeatable(err) {
 			return mark(err)
 		}
@@ -96,7 +111,7 @@ func (e *engine) Write(ctx context.Context, work func(context.Context, sqlstore.
 	}
 }
 
-func (e *engine) once(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
+func (e *engine) once(ctx context.Context, t sqlstore.Transaction) error {
 	conn, err := e.db.Conn(ctx)
 	if err != nil {
 		return err
@@ -110,10 +125,28 @@ func (e *engine) once(ctx context.Context, work func(context.Context, sqlstore.Q
 		return err
 	}
 	defer tx.Rollback() // after a commit it does nothing
-	if err := work(ctx, tx); err != nil {
+	if err := t.Work(ctx, tx); err != nil {
 		return err
 	}
-	return tx.Commit()
+	return e.finish(ctx, tx, t)
+}
+
+// finish enters what the transaction leaves for the ledger, and commits.
+func (e *engine) finish(ctx context.Context, tx *sql.Tx, t sqlstore.Transaction) error {
+	var entries []authz.AuditEntry
+	if t.Left != nil {
+		entries = t.Left()
+	}
+	if len(entries) == 0 {
+		return tx.Commit()
+	}
+	done, err := e.ledger.Enter(ctx, tx, entries)
+	if err != nil {
+		return err
+	}
+	err = tx.Commit()
+	done(err == nil)
+	return err
 }
 
 // SQLSTATE values (PostgreSQL, appendix A).

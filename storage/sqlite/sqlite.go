@@ -120,9 +120,24 @@ func connect(path string, connections int, settings url.Values) (*sql.DB, error)
 // Reader runs on the read pool: a snapshot as of the last commit.
 func (e *engine) Reader() sqlstore.Querier { return e.reads }
 
-// Write runs work in the writer's next batch.
-func (e *engine) Write(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
-	return mark(e.writer.write(ctx, work))
+// Snapshot reads in one transaction, which sees the last commit before it and none after.
+func (e *engine) Snapshot(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
+	tx, err := e.reading.BeginTx(ctx, nil)
+	if err != nil {
+		return mark(err)
+	}
+	defer tx.Rollback() // it wrote nothing
+	reads := newStatements(tx, false)
+	defer reads.close()
+	return mark(work(ctx, reads))
+}
+
+// Keep sets the ledger of all batches.
+func (e *engine) Keep(l sqlstore.Ledger) { e.writer.ledger = l }
+
+// Commit runs t in the writer's next batch.
+func (e *engine) Commit(ctx context.Context, t sqlstore.Transaction) error {
+	return mark(e.writer.write(ctx, t))
 }
 
 // mark adds authz.ErrUnavailable to errors of a disk that is full or broken and of a file that others keep busy.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
 )
 
@@ -19,8 +20,9 @@ var errClosed = errors.New("store is closed")
 // One of the callers leads: it runs the batch that it is the first of, and then lets the first of those who came
 // meanwhile lead the next. A caller who is alone thus waits for no other goroutine.
 type writer struct {
-	conn *sql.Conn
-	sql  *statements
+	conn   *sql.Conn
+	sql    *statements
+	ledger sqlstore.Ledger
 
 	mu      sync.Mutex
 	queue   []*job
@@ -31,8 +33,8 @@ type writer struct {
 
 // job is one transaction of a caller.
 type job struct {
-	ctx      context.Context
-	work     func(context.Context, sqlstore.Querier) error
+	ctx context.Context
+	sqlstore.Transaction
 	err      error
 	panicked any
 	lead     chan bool // true: lead the next batch; false: this job is done
@@ -46,8 +48,8 @@ func newWriter(conn *sql.Conn) *writer {
 
 // write runs work and waits for its commit. Not the end of ctx but the answer ends the wait: only it tells whether the
 // transaction happened.
-func (w *writer) write(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {
-	j := &job{ctx: ctx, work: work, lead: make(chan bool, 1)}
+func (w *writer) write(ctx context.Context, t sqlstore.Transaction) error {
+	j := &job{ctx: ctx, Transaction: t, lead: make(chan bool, 1)}
 	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
@@ -109,10 +111,10 @@ func (w *writer) commit(batch []*job) {
 			_ = w.exec("ROLLBACK")
 			return
 		}
-		err = w.exec("COMMIT")
+		err = w.finish(batch)
 	} else if err == nil {
 		if err = w.runAll(batch); err == nil {
-			err = w.exec("COMMIT")
+			err = w.finish(batch)
 		}
 	}
 	if err == nil {
@@ -124,6 +126,26 @@ func (w *writer) commit(batch []*job) {
 	for _, j := range batch {
 		j.err = fmt.Errorf("write to the store: %w", err)
 	}
+}
+
+// finish enters what the batch leaves for the ledger, as one group, and commits.
+func (w *writer) finish(batch []*job) error {
+	var entries []authz.AuditEntry
+	for _, j := range batch {
+		if !j.failed() && j.Left != nil {
+			entries = append(entries, j.Left()...)
+		}
+	}
+	if len(entries) == 0 {
+		return w.exec("COMMIT")
+	}
+	done, err := w.ledger.Enter(context.Background(), w.sql, entries)
+	if err != nil {
+		return err
+	}
+	err = w.exec("COMMIT")
+	done(err == nil)
+	return err
 }
 
 // runAll runs each job in its savepoint. An error is of the batch as a whole: the transaction is gone.
@@ -150,7 +172,7 @@ func (w *writer) run(j *job) {
 		return
 	}
 	defer func() { j.panicked = recover() }()
-	j.err = j.work(j.ctx, w.sql)
+	j.err = j.Work(j.ctx, w.sql)
 }
 
 func (j *job) failed() bool { return j.err != nil || j.panicked != nil }

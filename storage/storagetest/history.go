@@ -16,20 +16,28 @@ type closing struct {
 	name  string
 	close func(store authz.Store, g authz.Grant, f authz.Family) error
 	open  func(store authz.Store, g authz.Grant, f authz.Family) error // nil: what it closed stays closed
-	end   bool                                                        // tokens that were minted end with it
+	end   bool                                                         // tokens that were minted end with it
 }
 
 func (s *history) closings() []closing {
 	ctx, at := s.t.Context(), evening.Add(time.Minute)
 	return []closing{
 		{"client suspended", func(s authz.Store, _ authz.Grant, _ authz.Family) error { return s.SuspendClient(ctx, "phone", at) },
-			func(s authz.Store, _ authz.Grant, _ authz.Family) error { return s.SuspendClient(ctx, "phone", time.Time{}) }, false},
+			func(s authz.Store, _ authz.Grant, _ authz.Family) error {
+				return s.SuspendClient(ctx, "phone", time.Time{})
+			}, false},
 		{"user suspended", func(s authz.Store, _ authz.Grant, _ authz.Family) error { return s.SuspendUser(ctx, "mother", at) },
-			func(s authz.Store, _ authz.Grant, _ authz.Family) error { return s.SuspendUser(ctx, "mother", time.Time{}) }, false},
+			func(s authz.Store, _ authz.Grant, _ authz.Family) error {
+				return s.SuspendUser(ctx, "mother", time.Time{})
+			}, false},
 		{"owner suspended", func(s authz.Store, _ authz.Grant, _ authz.Family) error { return s.SuspendUser(ctx, "alice", at) },
-			func(s authz.Store, _ authz.Grant, _ authz.Family) error { return s.SuspendUser(ctx, "alice", time.Time{}) }, false},
+			func(s authz.Store, _ authz.Grant, _ authz.Family) error {
+				return s.SuspendUser(ctx, "alice", time.Time{})
+			}, false},
 		{"device suspended", func(s authz.Store, _ authz.Grant, _ authz.Family) error { return s.SuspendDevice(ctx, lock(1).ID, at) },
-			func(s authz.Store, _ authz.Grant, _ authz.Family) error { return s.SuspendDevice(ctx, lock(1).ID, time.Time{}) }, false},
+			func(s authz.Store, _ authz.Grant, _ authz.Family) error {
+				return s.SuspendDevice(ctx, lock(1).ID, time.Time{})
+			}, false},
 		{"grant suspended", func(s authz.Store, g authz.Grant, _ authz.Family) error { return s.SuspendGrant(ctx, g.ID, at) }, nil, false},
 		{"grant revoked", func(s authz.Store, g authz.Grant, _ authz.Family) error {
 			_, err := s.Revoke(ctx, g.ID, at)

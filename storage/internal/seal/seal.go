@@ -21,16 +21,21 @@ var ErrOpen = errors.New("sealed value does not open: wrong store key, wrong row
 type Sealer struct {
 	aead   cipher.AEAD
 	macKey []byte
+	chain  []byte
 	random io.Reader
 }
 
-// New derives one key for sealing and one for Remember from the store key, so that neither use can weaken the other.
+// New derives one key for sealing, one for Remember and one for Chain from the store key, so that no use can weaken another.
 func New(storeKey [32]byte, random io.Reader) (*Sealer, error) {
 	sealKey, err := hkdf.Key(sha256.New, storeKey[:], nil, "latchkey store seal", 32)
 	if err != nil {
 		return nil, fmt.Errorf("store key: %w", err)
 	}
 	macKey, err := hkdf.Key(sha256.New, storeKey[:], nil, "latchkey store hmac", 32)
+	if err != nil {
+		return nil, fmt.Errorf("store key: %w", err)
+	}
+	chainKey, err := hkdf.Key(sha256.New, storeKey[:], nil, "latchkey audit chain", 32)
 	if err != nil {
 		return nil, fmt.Errorf("store key: %w", err)
 	}
@@ -42,7 +47,7 @@ func New(storeKey [32]byte, random io.Reader) (*Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store key: %w", err)
 	}
-	return &Sealer{aead: aead, macKey: macKey, random: random}, nil
+	return &Sealer{aead: aead, macKey: macKey, chain: chainKey, random: random}, nil
 }
 
 // Seal gives nonce ‖ ciphertext ‖ tag, bound to a row. No secret is sealed too, so that nobody can take one away by
@@ -76,6 +81,22 @@ func (s *Sealer) Remember(key []byte) []byte {
 	mac := hmac.New(sha256.New, s.macKey)
 	mac.Write(key)
 	return mac.Sum(nil)
+}
+
+// Chain is HMAC-SHA-256 for the audit chain: whoever can write the tables but has not the key makes none.
+func (s *Sealer) Chain(message []byte) []byte {
+	mac := hmac.New(sha256.New, s.chain)
+	mac.Write(message)
+	return mac.Sum(nil)
+}
+
+// Random gives n random bytes.
+func (s *Sealer) Random(n int) ([]byte, error) {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(s.random, b); err != nil {
+		return nil, fmt.Errorf("random bytes: %w", err)
+	}
+	return b, nil
 }
 
 // bind is the associated data: table ‖ 0 ‖ row id. The zero keeps one table's name from running into a row id.

@@ -13,13 +13,10 @@ const auditColumns = `at, event, result, reason, client_id, user_name, device, g
 
 // Record keeps a decision.
 func (s *Store) Record(ctx context.Context, e authz.AuditEntry) error {
-	return s.engine.Write(ctx, func(ctx context.Context, q Querier) error { return record(ctx, q, &e) })
-}
-
-func record(ctx context.Context, q Querier, e *authz.AuditEntry) error {
-	err := run(ctx, q, ask(`INSERT INTO audit (`+auditColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		ms(e.At), legible(e.Event), legible(e.Result), legible(e.Reason), legible(e.Client), legible(e.User),
-		legible(e.Device), e.Grant[:]))
+	err := s.engine.Write(ctx, func(_ context.Context, q Querier) error {
+		record(q, &e)
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}

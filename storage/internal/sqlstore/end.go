@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +17,7 @@ import (
 type selection struct {
 	tokens, families string // "" where there can be none
 	args             []any
+	many             bool // may be a great part of all tokens, and no index helps to find them
 }
 
 // selected turns the one field of spec that is set into conditions.
@@ -26,13 +28,13 @@ func selected(spec *authz.EndSpec) (selection, error) {
 		set bool
 		selection
 	}{
-		{spec.Token != nil, selection{`id = $2`, ``, []any{spec.Token}}},
-		{spec.Code != nil, selection{`code_hash = $2`, `code_hash = $2`, []any{spec.Code}}},
-		{spec.Family != (authz.FamilyID{}), selection{`family = $2`, `id = $2`, []any{spec.Family[:]}}},
-		{spec.Grant != (pop.GrantID{}), selection{`grant_id = $2`, `grant_id = $2`, []any{spec.Grant[:]}}},
-		{spec.Client != "", selection{`client_id = $2`, `client_id = $2`, []any{spec.Client}}},
-		{spec.User != "", selection{`user_name = $2`, `user_name = $2`, []any{spec.User}}},
-		{spec.Device != (provision.DeviceID{}), selection{`id >= $2 AND id <= $3`, `device_id = $4`, []any{low, high, spec.Device[:]}}},
+		{spec.Token != nil, selection{`id = $2`, ``, []any{spec.Token}, false}},
+		{spec.Code != nil, selection{`code_hash = $2`, `code_hash = $2`, []any{spec.Code}, false}},
+		{spec.Family != (authz.FamilyID{}), selection{`family = $2`, `id = $2`, []any{spec.Family[:]}, false}},
+		{spec.Grant != (pop.GrantID{}), selection{`grant_id = $2`, `grant_id = $2`, []any{spec.Grant[:]}, false}},
+		{spec.Client != "", selection{`client_id = $2`, `client_id = $2`, []any{spec.Client}, true}},
+		{spec.User != "", selection{`user_name = $2`, `user_name = $2`, []any{spec.User}, true}},
+		{spec.Device != (provision.DeviceID{}), selection{`id >= $2 AND id <= $3`, `device_id = $4`, []any{low, high, spec.Device[:]}, true}},
 	} {
 		if c.set {
 			found = append(found, c.selection)
@@ -58,6 +60,18 @@ func (s *Store) End(ctx context.Context, spec authz.EndSpec, now time.Time) ([]a
 		return nil, nil
 	}
 	var ended []authz.TokenRecord
+	if which.many {
+		ended, err = s.endMany(ctx, which, at, &spec.Audit)
+	} else {
+		ended, err = s.endFew(ctx, which, at, &spec.Audit)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("end tokens: %w", err)
+	}
+	return ended, nil
+}
+
+func (s *Store) endFew(ctx context.Context, which selection, at int64, audit *authz.AuditEntry) (ended []authz.TokenRecord, err error) {
 	err = s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
 		if err := s.enter(ctx, q, alone); err != nil {
 			return err
@@ -65,37 +79,101 @@ func (s *Store) End(ctx context.Context, spec authz.EndSpec, now time.Time) ([]a
 		if ended, err = s.end(ctx, q, which, at); err != nil {
 			return err
 		}
-		return record(ctx, q, &spec.Audit)
+		record(q, audit)
+		return nil
+	})
+	return ended, err
+}
+
+// endMany takes so many tokens as would hold up all mints in steps. The first ends what could give new tokens: every token of
+// before it is in the table then, and is found by a reader, who holds up nobody. What comes from a new sign-in meanwhile comes
+// after the end.
+func (s *Store) endMany(ctx context.Context, which selection, at int64, audit *authz.AuditEntry) ([]authz.TokenRecord, error) {
+	err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		if err := s.enter(ctx, q, alone); err != nil {
+			return err
+		}
+		if err := endFamilies(ctx, q, which, at); err != nil {
+			return err
+		}
+		record(q, audit)
+		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("end tokens: %w", err)
+		return nil, err
+	}
+	ids, err := all(ctx, s.engine.Reader(), ask(`SELECT id FROM tokens WHERE revoked_at = 0 AND expires_at > $1 AND `+which.tokens+
+		` ORDER BY id`, append([]any{at}, which.args[:min(2, len(which.args))]...)...), scanID)
+	if err != nil {
+		return nil, err
+	}
+	var ended []authz.TokenRecord
+	for step := range slices.Chunk(ids, endAtOnce) {
+		var some []authz.TokenRecord
+		err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+			some, err = s.endEach(ctx, q, step, at)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		ended = append(ended, some...)
 	}
 	return ended, nil
 }
 
+func scanID(rows *sql.Rows) (id []byte, err error) {
+	err = rows.Scan(&id)
+	return id, err
+}
+
+func (s *Store) endEach(ctx context.Context, q Querier, ids [][]byte, at int64) (ended []authz.TokenRecord, err error) {
+	if err := s.enter(ctx, q, alone); err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		one, err := s.revokeTokens(ctx, q, selection{tokens: `id = $2`, args: []any{id}}, at)
+		if err != nil {
+			return nil, err
+		}
+		ended = append(ended, one...)
+	}
+	return ended, s.announce(ctx, q, ended, at)
+}
+
 // end is the part of a transaction that is alone at the gate.
 func (s *Store) end(ctx context.Context, q Querier, which selection, at int64) ([]authz.TokenRecord, error) {
-	ended, err := all(ctx, q, ask(`UPDATE tokens SET revoked_at = $1, claims = NULL WHERE revoked_at = 0 AND expires_at > $1 AND `+which.tokens+`
-		RETURNING `+tokenColumns, append([]any{at}, which.args[:min(2, len(which.args))]...)...), s.scanToken)
+	ended, err := s.revokeTokens(ctx, q, which, at)
 	if err != nil {
 		return nil, err
 	}
 	if which.families != "" {
-		if err := s.endFamilies(ctx, q, which, at); err != nil {
+		if err := endFamilies(ctx, q, which, at); err != nil {
 			return nil, err
 		}
 	}
 	slices.SortFunc(ended, func(a, b authz.TokenRecord) int { return slices.Compare(a.ID, b.ID) })
-	if len(ended) == 0 {
-		return nil, nil
-	}
-	if err := list(ctx, q, ended, at, false); err != nil {
-		return nil, err
-	}
-	return ended, s.post(ctx, q, ended, at)
+	return ended, s.announce(ctx, q, ended, at)
 }
 
-func (s *Store) endFamilies(ctx context.Context, q Querier, which selection, at int64) error {
+// revokeTokens marks what is selected and forgets what their claims hold (D3).
+func (s *Store) revokeTokens(ctx context.Context, q Querier, which selection, at int64) ([]authz.TokenRecord, error) {
+	return all(ctx, q, ask(`UPDATE tokens SET revoked_at = $1, claims = NULL WHERE revoked_at = 0 AND expires_at > $1 AND `+which.tokens+`
+		RETURNING `+tokenColumns, append([]any{at}, which.args...)...), s.scanToken)
+}
+
+// announce puts ended tokens on the revocation list and into the outbox.
+func (s *Store) announce(ctx context.Context, q Querier, ended []authz.TokenRecord, at int64) error {
+	if len(ended) == 0 {
+		return nil
+	}
+	if err := list(ctx, q, ended, at, false); err != nil {
+		return err
+	}
+	return s.post(ctx, q, ended, at)
+}
+
+func endFamilies(ctx context.Context, q Querier, which selection, at int64) error {
 	args := append([]any{at}, which.args...)
 	text := which.families
 	if len(which.args) > 1 { // of a device: its id is the last
@@ -134,7 +212,7 @@ func (s *Store) revoke(ctx context.Context, q Querier, id pop.GrantID, at int64)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.end(ctx, q, selection{`grant_id = $2`, `grant_id = $2`, []any{id[:]}}, at); err != nil {
+	if _, err := s.end(ctx, q, selection{`grant_id = $2`, `grant_id = $2`, []any{id[:]}, false}, at); err != nil {
 		return nil, err
 	}
 	return all(ctx, q, ask(`SELECT `+tokenColumns+` FROM tokens WHERE grant_id = $1 AND expires_at > $2 ORDER BY id`, id[:], at), s.scanToken)

@@ -14,9 +14,14 @@ const (
 	updateLife       = 30 * 24 * time.Hour  // a requester of the revocation list that was away longer asks for all of it
 	slowDown         = 5                    // seconds (RFC 8628 §3.5)
 	maxPace          = 300                  // seconds between polls at most; a device code lives no longer
+	closeTime        = 5 * time.Second      // for the last notes of the audit chains; a store that is busy is closed without
 	maxSweep         = 10_000               // rows removed from a table when a store is opened
+	endAtOnce        = 1000                 // tokens ended in one transaction, alone at the gate: some 50 ms in which nothing is minted
 	tokensPerMessage = 12                   // 24 hashes: a message to a device is one datagram
 	hashSize         = 33                   // a token hash (RFC 9770 §4)
+	noteEvery        = 64                   // groups of an audit chain between two notes of its head: what may be cut off unseen
+	chainIDSize      = 8                    // random bytes that make chains of a restored store differ
+	pageSize         = 1000                 // audit entries read at a time when all are verified
 	maxAuditTail     = 10_000               // entries read at once
 )
 

@@ -11,6 +11,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
@@ -34,15 +35,20 @@ const (
 
 // Engine is a database with all migrations applied. It is safe for concurrent use.
 type Engine interface {
-	// Reader runs single statements outside of transactions. They see everything that Write has returned for.
+	// Reader runs single statements outside of transactions. They see everything that Commit has returned for.
 	Reader() Querier
-	// Write runs work in one transaction and returns once it is durable. An error of work undoes the transaction and
-	// is returned as it is. work may be called again when the engine asks for the transaction to be repeated; it uses
-	// only the context and the Querier it is given, reads each result to its end, and does not call Write.
+	// Snapshot runs work on one state of the database that nobody changes.
+	Snapshot(ctx context.Context, work func(context.Context, Querier) error) error
+	// Keep says who writes what transactions leave. It is called once, before the first Commit.
+	Keep(l Ledger)
+	// Commit runs t.Work in one transaction, enters what it left into the ledger, together with what others left that share
+	// the commit, and returns once it is durable. An error of Work undoes the transaction and
+	// is returned as it is. Work may be called again when the engine asks for the transaction to be repeated; it uses
+	// only the context and the Querier it is given, reads each result to its end, and does not call Commit.
 	//
-	// Once work has begun, the end of ctx does not interrupt it: a caller that gets an answer knows the outcome. An
+	// Once Work has begun, the end of ctx does not interrupt it: a caller that gets an answer knows the outcome. An
 	// error of the commit itself means that the outcome is unknown.
-	Write(ctx context.Context, work func(context.Context, Querier) error) error
+	Commit(ctx context.Context, t Transaction) error
 	// Gate is a statement that lets transactions pass together, or one alone: it waits for all before it and holds up all
 	// after it until it ends. "" where every transaction that writes is alone anyway.
 	Gate(alone bool) string
@@ -53,8 +59,10 @@ type Engine interface {
 
 // Store is an authz.Store.
 type Store struct {
-	engine Engine
+	engine keeping
 	sealer *seal.Sealer
+	ledger *ledger
+	closed atomic.Bool
 }
 
 var _ authz.Store = (*Store)(nil)
@@ -62,7 +70,9 @@ var _ authz.Store = (*Store)(nil)
 // New checks that the store key is the one the database was made with (a new database takes it) and removes what ended
 // before now. On an error the engine stays open.
 func New(ctx context.Context, engine Engine, sealer *seal.Sealer, now time.Time) (*Store, error) {
-	s := &Store{engine: engine, sealer: sealer}
+	s := &Store{engine: keeping{engine}, sealer: sealer}
+	s.ledger = &ledger{store: s}
+	engine.Keep(s.ledger)
 	if err := s.checkKey(ctx); err != nil {
 		return nil, err
 	}
@@ -72,8 +82,16 @@ func New(ctx context.Context, engine Engine, sealer *seal.Sealer, now time.Time)
 	return s, nil
 }
 
-// Close ends the engine's connections; writes in progress are finished first.
-func (s *Store) Close() error { return s.engine.Close() }
+// Close notes where the audit chains end and closes the engine; writes in progress are finished first.
+func (s *Store) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	err := s.ledger.close(ctx)
+	if s.closed.Swap(true) {
+		err = nil
+	}
+	return errors.Join(err, s.engine.Close())
+}
 
 var errKey = errors.New("the store was made with another store key: give the key file that belongs to it")
 

@@ -14,6 +14,7 @@ import (
 // Names of counters.
 const (
 	counterTRL      = "trl"       // the newest update
+	counterChains   = "audit"     // the newest audit chain
 	counterTRLFloor = "trl-floor" // the newest update that is not kept any more
 )
 

@@ -8,7 +8,7 @@ import (
 // Watch reports each write transaction from then on: how long it took until it was durable, and its error. Call it before
 // the store is used.
 func (s *Store) Watch(report func(took time.Duration, err error)) {
-	s.engine = &watched{s.engine, report}
+	s.engine = keeping{&watched{s.engine.Engine, report}}
 }
 
 type watched struct {
@@ -16,9 +16,9 @@ type watched struct {
 	report func(time.Duration, error)
 }
 
-func (w *watched) Write(ctx context.Context, work func(context.Context, Querier) error) error {
+func (w *watched) Commit(ctx context.Context, t Transaction) error {
 	start := time.Now()
-	err := w.Engine.Write(ctx, work)
+	err := w.Engine.Commit(ctx, t)
 	w.report(time.Since(start), err)
 	return err
 }
