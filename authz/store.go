@@ -162,6 +162,7 @@ type Audit interface {
 	Record(ctx context.Context, e AuditEntry) error
 	// AuditTail lists at most limit newest entries, oldest of them first.
 	AuditTail(ctx context.Context, limit int) ([]AuditEntry, error)
+	AuditReading
 }
 
 // Sequence kinds: each counts up for one device and never goes back (D4).

@@ -100,6 +100,11 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"a sweep goes in batches", sweepInBatches},
 		{"a sweep keeps what is needed", sweepKeepsWhatIsNeeded},
 		{"a sweep removes what is damaged", sweepOfDamage},
+		{"a tampered log is found", tamperedLogIsFound},
+		{"a truncated log is found", truncatedLogIsFound},
+		{"a log is pruned", logIsPruned},
+		{"entries of before are in the chain", logOfBefore},
+		{"audit entries are found by their parts", auditSelection},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/pop"
 )
 
 const auditColumns = `at, event, result, reason, client_id, user_name, device, grant_id`
@@ -35,6 +36,29 @@ func (s *Store) AuditTail(ctx context.Context, limit int) ([]authz.AuditEntry, e
 	}
 	slices.Reverse(list)
 	return list, nil
+}
+
+// AuditFind lists the newest entries that match.
+func (s *Store) AuditFind(ctx context.Context, by authz.AuditQuery) ([]authz.AuditRecord, error) {
+	if by.Limit <= 0 || !storable(by.Client) || !storable(by.User) || !storable(by.Device) || !storable(by.Event) {
+		return nil, nil
+	}
+	list, err := all(ctx, s.engine.Reader(), ask(`SELECT id, `+auditColumns+` FROM audit WHERE id > $1 AND at >= $2
+		AND ($3 = '' OR client_id = $3) AND ($4 = '' OR user_name = $4) AND ($5 = '' OR device = $5) AND ($6 = '' OR event = $6)
+		AND ($8 OR grant_id = $7) ORDER BY id DESC LIMIT $9`, by.After, ms(by.Since), by.Client, by.User, by.Device, by.Event,
+		by.Grant[:], by.Grant == (pop.GrantID{}), min(by.Limit, maxAuditTail)), scanRecord)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	slices.Reverse(list)
+	return list, nil
+}
+
+func scanRecord(rows *sql.Rows) (authz.AuditRecord, error) {
+	var r authz.AuditRecord
+	e := &r.AuditEntry
+	err := rows.Scan(&r.ID, (*when)(&e.At), &e.Event, &e.Result, &e.Reason, &e.Client, &e.User, &e.Device, (*id8)(&e.Grant))
+	return r, err
 }
 
 func scanAudit(rows *sql.Rows) (authz.AuditEntry, error) {

@@ -3,9 +3,11 @@ package sqlstore
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
 )
@@ -186,20 +188,38 @@ func (l *ledger) open(ctx context.Context, q Querier, c *chain) (err error) {
 	return l.adopt(ctx, q, c)
 }
 
-// adopt makes one group of the entries that have none.
+// adopted lets the entries of before there were chains be adopted now, which is a decision on record: whoever made the log look
+// as if it had no chain yet would be seen by it.
+func (s *Store) adopted(ctx context.Context, now time.Time) error {
+	var found int64
+	err := one(ctx, s.engine.Reader(), ask(`SELECT 1 WHERE EXISTS (SELECT 1 FROM audit) AND NOT EXISTS (SELECT 1 FROM audit_chains)`), &found)
+	if errors.Is(err, authz.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return s.Record(ctx, authz.AuditEntry{
+		At: now, Event: "audit.adopt", Result: "granted", Reason: "entries of before there were audit chains are in one from here on",
+	})
+}
+
+// adopt makes groups of the entries that have none.
 func (l *ledger) adopt(ctx context.Context, q Querier, c *chain) error {
 	rows, err := all(ctx, q, ask(`SELECT `+auditRowColumns+` FROM audit WHERE chain = 0 ORDER BY id`), scanAuditRow)
 	if err != nil || len(rows) == 0 {
 		return err
 	}
-	mac := l.store.groupMAC(c, rows)
-	if err := run(ctx, q, ask(`UPDATE audit SET chain = $1, number = $2 WHERE chain = 0`, c.number, c.head+1)); err != nil {
-		return err
+	for group := range slices.Chunk(rows, adoptAtOnce) {
+		mac, last := l.store.groupMAC(c, group), group[len(group)-1].id
+		if err := run(ctx, q, ask(`UPDATE audit SET chain = $1, number = $2 WHERE chain = 0 AND id <= $3`, c.number, c.head+1, last)); err != nil {
+			return err
+		}
+		if err := touch(ctx, q, ask(`UPDATE audit SET mac = $2 WHERE id = $1`, last, mac)); err != nil {
+			return err
+		}
+		l.store.advance(c, mac, group)
 	}
-	if err := touch(ctx, q, ask(`UPDATE audit SET mac = $2 WHERE id = $1`, rows[len(rows)-1].id, mac)); err != nil {
-		return err
-	}
-	l.store.advance(c, mac, rows)
 	return nil
 }
 

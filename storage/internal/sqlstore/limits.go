@@ -20,6 +20,7 @@ const (
 	tokensPerMessage = 12                   // 24 hashes: a message to a device is one datagram
 	hashSize         = 33                   // a token hash (RFC 9770 §4)
 	noteEvery        = 64                   // groups of an audit chain between two notes of its head: what may be cut off unseen
+	adoptAtOnce      = 100                  // entries of before there were chains in one group, so that it can be pruned
 	chainIDSize      = 8                    // random bytes that make chains of a restored store differ
 	pageSize         = 1000                 // audit entries read at a time when all are verified
 	maxAuditTail     = 10_000               // entries read at once

@@ -76,6 +76,9 @@ func New(ctx context.Context, engine Engine, sealer *seal.Sealer, now time.Time)
 	if err := s.checkKey(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.adopted(ctx, now); err != nil {
+		return nil, err
+	}
 	if _, err := s.Sweep(ctx, now, maxSweep); err != nil {
 		return nil, fmt.Errorf("remove what has expired: %w", err)
 	}
