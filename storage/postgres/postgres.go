@@ -162,6 +162,21 @@ func repeatable(err error) bool {
 	return state == serializationFailure || state == deadlockDetected
 }
 
+// Insert lets the row return its id.
+func (e *engine) Insert(ctx context.Context, q sqlstore.Querier, statement string, args ...any) (id int64, err error) {
+	rows, err := q.QueryContext(ctx, statement+` RETURNING id`, args...)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := rows.Scan(&id); err != nil {
+			return 0, err
+		}
+	}
+	return id, rows.Err()
+}
+
 // Gate is an advisory lock of this database: held together by those who mint, alone by who ends or suspends.
 func (e *engine) Gate(alone bool) string {
 	if alone {

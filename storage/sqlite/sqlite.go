@@ -152,6 +152,15 @@ func mark(err error) error {
 // awayCodes are primary result codes; extended ones have them in their low byte.
 var awayCodes = []int{codes.SQLITE_BUSY, codes.SQLITE_IOERR, codes.SQLITE_FULL, codes.SQLITE_CANTOPEN, codes.SQLITE_READONLY}
 
+// Insert asks for the rowid; RETURNING would cost twice the insert.
+func (e *engine) Insert(ctx context.Context, q sqlstore.Querier, statement string, args ...any) (int64, error) {
+	result, err := q.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.LastInsertId()
+}
+
 // Gate is nothing: a writer holds the whole database.
 func (e *engine) Gate(bool) string { return "" }
 

@@ -119,7 +119,7 @@ func (l *ledger) enter(ctx context.Context, q Querier, before *chain, entries []
 		if i < len(rows)-1 {
 			last = nil
 		}
-		if err := insertAudit(ctx, q, &rows[i], &c, last); err != nil {
+		if err := l.store.insertAudit(ctx, q, &rows[i], &c, last); err != nil {
 			return nil, err
 		}
 	}
