@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/coapapi"
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/authz/delivery"
+	"github.com/latchkey-ace/latchkey/authz/housekeeping"
 	"github.com/latchkey-ace/latchkey/authz/httpapi"
 	"github.com/latchkey-ace/latchkey/authz/httpapi/origin"
 	"github.com/latchkey-ace/latchkey/cmd/latchkey/metrics"
@@ -195,8 +196,10 @@ func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (
 
 // workers run beside the doors. They end with their context, which is after the drain and before the store closes; an
 // error of one ends the server.
-func (s *service) workers(*house) []func(context.Context) error {
-	all := []func(context.Context) error{}
+func (s *service) workers(h *house) []func(context.Context) error {
+	all := []func(context.Context) error{
+		housekeeping.New(h.store, housekeeping.Options{Log: s.log, Removed: s.metrics.Removed}).Run,
+	}
 	if s.certificates != nil {
 		all = append(all, func(ctx context.Context) error { return s.certificates.watch(ctx, s.log) })
 	}

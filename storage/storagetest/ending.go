@@ -177,6 +177,33 @@ func (e *estate) check(t *testing.T, db Database, spec authz.EndSpec, names []st
 	}
 }
 
+// A client with very many tokens ends in steps, none of which is left out.
+func veryManyEnd(t *testing.T, db Database) {
+	ctx, store := t.Context(), house(t, db)
+	second := open(t, db)
+	f := family("one")
+	found(t, store, f, token("first"))
+	together(30, func(i int) {
+		for n := range 35 {
+			r := token(fmt.Sprint(i, "/", n))
+			r.AltHash = nil
+			if err := []authz.Store{store, second}[i%2].Mint(ctx, spec(""), issue(r)); err != nil {
+				t.Errorf("mint: %v", err)
+			}
+		}
+	})
+	for i, want := range []int{1051, 0} {
+		ended := get(store.End(ctx, authz.EndSpec{Client: "phone", Audit: decision("ended")}, evening))(t)
+		equal(t, fmt.Sprint("ended, time ", i), len(ended), want)
+		equal(t, "in order", slices.IsSortedFunc(ended, func(a, b authz.TokenRecord) int { return bytes.Compare(a.ID, b.ID) }), true)
+	}
+	list := get(second.Revoked(ctx, authz.Requester{Client: "phone"}))(t)
+	equal(t, "on the list", len(list.Full), 1052) // the first has two hashes
+	equal(t, "updates", len(list.Updates), 2)
+	_, err := refresh(t, second, authz.RefreshUse{Family: f.ID, Rotate: true}, 0)
+	refused(t, "refresh", err, authz.ErrNotFound)
+}
+
 // A grant's end is in many messages when it is of many tokens, each of one datagram, and is confirmed by the last.
 func outboxWorks(t *testing.T, db Database) {
 	ctx, store := t.Context(), house(t, db)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/storage"
@@ -18,8 +19,21 @@ func noSecretInClear(t *testing.T, db Database) {
 	s := spec("code")
 	s.ClientKey = hash("client-made key")
 	must(t, store.Mint(ctx, s, issue(token("one"))))
+	f, opaque := family("secret"), token("opaque")
+	opaque.Claims = []byte("claims that hold a possession key")
+	found(t, store, f, opaque)
+	get(refresh(t, store, authz.RefreshUse{Family: f.ID, Rotate: true}, time.Minute))(t)
+	typed := deviceCode("device code of 128 bits")
+	typed.UserCode = "WDJBMJHTQZ"
+	must(t, store.AddDeviceCode(ctx, typed))
+	must(t, store.AddRegistrationToken(ctx, authz.RegistrationToken{Hash: hash("initial access token")}))
+	must(t, store.AddLogin(ctx, authz.Login{Hash: hash("session value"), User: "mother"}))
 	must(t, store.Close())
 	secrets := map[string][]byte{
+		"possession key of a family": f.Material.MasterSecret, "id of that key": f.Material.ID, "claims of an opaque token": opaque.Claims,
+		"refresh token": store.RefreshSecret(f.ID, 0), "its successor": store.RefreshSecret(f.ID, 1), "device code": []byte("device code of 128 bits"),
+		"user code": []byte(typed.UserCode), "plain hash of a user code": hash(typed.UserCode), "initial access token": []byte("initial access token"),
+		"session": []byte("session value"), "code": []byte("code of secret"),
 		"root key": lock(1).RootKey, "master secret": phone("phone").Channel.MasterSecret, "signing key": signer.Private,
 		"client-made key": s.ClientKey, "its plain hash": hash(string(s.ClientKey)), "store key": storeKey[:],
 	}
@@ -122,6 +136,18 @@ func sealedValuesAreBound(t *testing.T, db Database) {
 	change(`UPDATE signing_keys SET private_key = (SELECT private_key FROM signing_keys WHERE id = '2') WHERE id = '1'`)
 	_, err = store.SigningKeys(ctx)
 	closed("another signing key", err)
+	for _, name := range []string{"one", "two"} {
+		r := token(name)
+		r.Claims = []byte("claims of " + name)
+		f := family(name)
+		found(t, store, f, r)
+	}
+	change(`UPDATE families SET material = (SELECT material FROM families AS other WHERE other.id <> families.id) WHERE id = (SELECT id FROM families ORDER BY id LIMIT 1)`)
+	_, err = store.Families(ctx, "", "", evening)
+	closed("another family", err)
+	change(`UPDATE tokens SET claims = (SELECT claims FROM tokens AS other WHERE other.id <> tokens.id) WHERE id = (SELECT id FROM tokens ORDER BY id LIMIT 1)`)
+	_, err = store.TokensOf(ctx, lock(1).ID, evening)
+	closed("another token", err)
 	change(`UPDATE clients SET channel_secret = NULL WHERE id = 'phone'`)
 	_, err = store.Client(ctx, "phone")
 	closed("no value at all", err)

@@ -89,6 +89,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"registration tokens are counted", registrationTokens},
 		{"a lease has one holder", leases},
 		{"tokens end by each selection", endSelects},
+		{"very many tokens end", veryManyEnd},
 		{"the outbox holds what devices do not know", outboxWorks},
 		{"the last of two confirmations confirms", outboxInParallel},
 		{"expired messages hold up nothing", expiredMessages},

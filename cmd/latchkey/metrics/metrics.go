@@ -31,6 +31,7 @@ type Metrics struct {
 	events   *prometheus.CounterVec
 	uploads  *prometheus.CounterVec
 	writes   *prometheus.HistogramVec
+	removed  prometheus.Counter
 }
 
 // Sources are asked when somebody reads the metrics. Nil ones are left out.
@@ -60,11 +61,15 @@ func New(s Sources) *Metrics {
 		writes: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "latchkey", Name: "store_write_seconds",
 			Help: "How long transactions took until they were durable, by result.", Buckets: writeTimes}, []string{"result"}),
 	}
-	m.registry.MustRegister(m.requests, m.times, m.panics, m.tokens, m.refused, m.events, m.uploads, m.writes,
+	m.removed = prometheus.NewCounter(prometheus.CounterOpts{Namespace: "latchkey", Name: "store_removed_rows_total", Help: "Rows that housekeeping of this process has removed."})
+	m.registry.MustRegister(m.removed, m.requests, m.times, m.panics, m.tokens, m.refused, m.events, m.uploads, m.writes,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build())
 	m.registry.MustRegister(s.gauges()...)
 	return m
 }
+
+// Removed counts rows that housekeeping has removed.
+func (m *Metrics) Removed(n int) { m.removed.Add(float64(n)) }
 
 func counters(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "latchkey", Name: name, Help: help}, labels)
