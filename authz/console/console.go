@@ -84,11 +84,18 @@ func (c *Console) Person(r *http.Request) (Person, bool) {
 		}
 		return Person{}, false
 	}
+	if user, err := c.server.Store().User(r.Context(), login.User); err != nil || !user.SuspendedAt.IsZero() {
+		if err != nil && !errors.Is(err, authz.ErrNotFound) {
+			c.log.Error("login", "err", err)
+		}
+		return Person{}, false // the session of somebody who is suspended, or not known any more
+	}
 	return Person{Name: login.User, session: cookie.Value}, true
 }
 
-// SignIn checks name and password and starts a session. It reports whether they were right; wrong name and wrong
-// password look and last the same. What was typed as a name is noted only if a person has it: it may be a password.
+// SignIn checks name and password and starts a session. It reports whether they were right; wrong name, wrong
+// password and a suspended person look and last the same. What was typed as a name is noted only if a person has it: it may
+// be a password.
 //
 // Who guesses is refused with a *throttle.Error before anything is compared.
 func (c *Console) SignIn(w http.ResponseWriter, r *http.Request, name, password string) (bool, error) {
@@ -96,7 +103,7 @@ func (c *Console) SignIn(w http.ResponseWriter, r *http.Request, name, password 
 	if err := c.server.Limits().SignIn(account(name), from); err != nil {
 		return false, err
 	}
-	known, ok, err := c.check(r.Context(), name, password)
+	known, refused, err := c.check(r.Context(), name, password)
 	if err != nil {
 		return false, err
 	}
@@ -104,8 +111,8 @@ func (c *Console) SignIn(w http.ResponseWriter, r *http.Request, name, password 
 	if known {
 		entry.User = name
 	}
-	if !ok {
-		entry.Result, entry.Reason = "refused", "wrong name or password"
+	if refused != "" {
+		entry.Result, entry.Reason = "refused", refused
 		return false, c.record(r.Context(), entry)
 	}
 	value, hash, err := authz.Secret(rand.Reader)
@@ -132,24 +139,33 @@ func (c *Console) record(ctx context.Context, e authz.AuditEntry) error {
 	return c.server.Store().Record(ctx, e)
 }
 
-func (c *Console) check(ctx context.Context, name, password string) (known, ok bool, err error) {
+// check finds why somebody is not let in, "" if they are, and whether there is a person of that name.
+func (c *Console) check(ctx context.Context, name, password string) (known bool, refused string, err error) {
+	const wrong = "wrong name or password"
 	if len(name) > maxName || len(password) > MaxPassword {
-		return false, false, nil
+		return false, wrong, nil
 	}
 	user, err := c.server.Store().User(ctx, name)
 	known = err == nil
 	if err != nil && !errors.Is(err, authz.ErrNotFound) {
-		return false, false, err
+		return false, "", err
 	}
 	stored := user.PasswordHash
 	if !known {
 		stored = c.dummy
 	}
+	var ok bool
 	var herr error
 	if err := c.hashing.run(ctx, func() { ok, herr = checkPassword(stored, password) }); err != nil {
-		return false, false, err
+		return false, "", err
 	}
-	return known, ok && known, herr
+	switch {
+	case !ok || !known:
+		refused = wrong
+	case !user.SuspendedAt.IsZero():
+		refused = "the person is suspended"
+	}
+	return known, refused, herr
 }
 
 const maxName = 64

@@ -297,3 +297,33 @@ func TestBrokenPage(t *testing.T) {
 		t.Errorf("status %d: %s; log: %s", w.Code, w.Body, h.log)
 	}
 }
+
+// F91: a suspended person is not signed in and cannot sign in, and gets no other answer than for a wrong password.
+func TestSuspendedPerson(t *testing.T) {
+	h := newHouse(t)
+	_, cookies := h.signIn("alice", password)
+	if p, ok := h.Person(h.with(cookies...)); !ok || p.Name != "alice" {
+		t.Fatalf("got %v, %v", p, ok)
+	}
+	h.must(h.store.SuspendUser(t.Context(), "alice", h.now))
+	if p, ok := h.Person(h.with(cookies...)); ok {
+		t.Errorf("the session of a suspended person is good: %+v", p)
+	}
+	if ok, set := h.signIn("alice", password); ok || len(set) != 0 {
+		t.Errorf("got %v and %v", ok, set)
+	}
+	if e := h.lastEntry(); e.Result != "refused" || e.Reason != "the person is suspended" || e.User != "alice" {
+		t.Errorf("on record is %+v", e)
+	}
+	h.signIn("alice", "wrong password")
+	if e := h.lastEntry(); e.Reason != "wrong name or password" {
+		t.Errorf("on record is %+v", e)
+	}
+	h.must(h.store.SuspendUser(t.Context(), "alice", time.Time{}))
+	if _, ok := h.Person(h.with(cookies...)); !ok {
+		t.Error("the session did not come back with the person")
+	}
+	if ok, _ := h.signIn("alice", password); !ok {
+		t.Error("a person who may go on cannot sign in")
+	}
+}
