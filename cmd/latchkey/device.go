@@ -176,6 +176,9 @@ func (t *tool) addDevice(cmd *cobra.Command, name string, f deviceFlags) error {
 		}
 		return fmt.Errorf("device %s: %w; if device list does not show it, delete %s", name, err, f.out)
 	}
+	if err := h.note(cmd.Context(), authz.AuditEntry{Event: "device.add", User: d.Owner, Device: d.Audience()}); err != nil {
+		return err
+	}
 	return t.say(cmd.OutOrStdout(), map[string]string{"device": name, "audience": d.Audience(), "file": f.out},
 		"added %s as %s\nwrote its keys to %s; put that file on the device and nowhere else", name, d.Audience(), f.out)
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop/cwt"
@@ -81,51 +80,6 @@ func inspect(token []byte) (string, error) {
 		return jose.Describe(string(token))
 	}
 	return cwt.Describe(token)
-}
-
-// auditLine is one decision in JSON.
-type auditLine struct {
-	At     time.Time `json:"at"`
-	Event  string    `json:"event"`
-	Result string    `json:"result"`
-	Reason string    `json:"reason"`
-	Client string    `json:"client"`
-	User   string    `json:"user"`
-	Device string    `json:"device"`
-	Grant  string    `json:"grant"`
-}
-
-func (t *tool) auditCommand() *cobra.Command {
-	var n int
-	tail := &cobra.Command{
-		Use: "tail", Short: "Show the newest decisions", Example: "  latchkey audit tail -n 20", Args: command.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if n < 1 {
-				return errors.New("--lines: give a number above 0")
-			}
-			return t.showAudit(cmd, n)
-		},
-	}
-	tail.Flags().IntVarP(&n, "lines", "n", 50, "how many")
-	return command.Group("audit", "Decisions", "  latchkey audit tail", tail)
-}
-
-func (t *tool) showAudit(cmd *cobra.Command, n int) error {
-	h, err := t.open(cmd.Context())
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	entries, err := h.store.AuditTail(cmd.Context(), n)
-	if err != nil {
-		return err
-	}
-	lines, words := []auditLine{}, []string{}
-	for _, e := range entries {
-		lines = append(lines, auditLine{At: e.At, Event: e.Event, Result: e.Result, Reason: e.Reason, Client: e.Client, User: e.User, Device: e.Device, Grant: grantName(e.Grant)})
-		words = append(words, fmt.Sprintf("%s  %-12s %-8s client=%s user=%s device=%s %s", when(e.At, ""), e.Event, e.Result, e.Client, e.User, e.Device, e.Reason))
-	}
-	return t.say(cmd.OutOrStdout(), lines, "%s", orNone(words, "no decisions yet"))
 }
 
 // orNone joins the lines of a list, or says that there are none.

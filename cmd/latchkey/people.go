@@ -67,6 +67,9 @@ func (t *tool) addUser(cmd *cobra.Command, name, password string) error {
 	if err := h.store.AddUser(cmd.Context(), authz.User{Name: name, PasswordHash: hash, CreatedAt: time.Now()}); err != nil {
 		return taken(err)
 	}
+	if err := h.note(cmd.Context(), authz.AuditEntry{Event: "user.add", User: name}); err != nil {
+		return err
+	}
 	return t.say(cmd.OutOrStdout(), map[string]string{"user": name}, "added %s", name)
 }
 
@@ -127,6 +130,9 @@ func (t *tool) addClient(cmd *cobra.Command, id string, f clientFlags) error {
 	defer h.Close()
 	if err := h.store.AddClient(cmd.Context(), client); err != nil {
 		return taken(err)
+	}
+	if err := h.note(cmd.Context(), authz.AuditEntry{Event: "client.add", Client: id}); err != nil {
+		return err
 	}
 	if secret == "" {
 		return t.say(cmd.OutOrStdout(), map[string]string{"client": id}, "added %s", id)
