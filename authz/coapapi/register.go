@@ -47,6 +47,7 @@ func (f *face) register(ctx context.Context, r *coapsec.Request, peer *delivery.
 		return f.fault("register", err)
 	}
 	if moved {
+		f.noteMove(ctx, &device, r.Peer.Address)
 		f.engine.Moved(device.ID, device.Registration)
 	}
 	go f.engine.Collect(context.WithoutCancel(ctx), device.ID)

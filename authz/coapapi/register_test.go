@@ -302,3 +302,18 @@ func TestOldAddressIsTried(t *testing.T) {
 	both.Go(w.upload)
 	both.Wait()
 }
+
+// TestMovesAreOnRecord: where a device is believed to be is a decision; that it is still there is not.
+func TestMovesAreOnRecord(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		w.mustRegister(time.Minute)
+	}
+	records, err := w.store.AuditFind(t.Context(), authz.AuditQuery{Event: "register", Limit: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(records) != 1 || records[0].Reason != "now at "+w.registration().Address || records[0].Device != w.record.Audience() || records[0].Result != "granted" {
+		t.Errorf("on record are %+v", records)
+	}
+}
