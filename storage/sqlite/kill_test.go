@@ -127,6 +127,9 @@ func checkAfterKill(t *testing.T, path string, first int64, acknowledged map[str
 	if err != nil || len(tokens) < 10_000 && len(audit) != len(tokens) {
 		t.Errorf("%d tokens and %d audit entries, %v", len(tokens), len(audit), err)
 	}
+	if report, err := store.VerifyAudit(t.Context()); err != nil || len(audit) < 10_000 && report.Entries != len(audit) {
+		t.Errorf("the audit log has %d entries, %v, want %d", report.Entries, err, len(audit))
+	}
 	for hash, n := range acknowledged {
 		if !stored[hash] {
 			t.Errorf("token %s was acknowledged and is gone", hash)

@@ -72,18 +72,22 @@ func tamper(t *testing.T, db Database, store authz.Store) *tampering {
 
 func (x *tampering) exec(statements ...string) {
 	x.t.Helper()
+	tx := get(x.db.Raw.Begin())(x.t)
 	for _, s := range statements {
-		if _, err := x.db.Raw.Exec(s); err != nil {
+		if _, err := tx.Exec(s); err != nil {
 			x.t.Fatalf("%s: %v", s, err)
 		}
 	}
+	must(x.t, tx.Commit())
 }
 
 func (x *tampering) undo() {
 	x.t.Helper()
+	var statements []string
 	for _, table := range logTables {
-		x.exec(`DELETE FROM `+table, `INSERT INTO `+table+` SELECT * FROM `+table+`_kept`)
+		statements = append(statements, `DELETE FROM `+table, `INSERT INTO `+table+` SELECT * FROM `+table+`_kept`)
 	}
+	x.exec(statements...)
 }
 
 // found makes a change, wants it found, and takes it back.
