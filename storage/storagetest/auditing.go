@@ -3,8 +3,10 @@ package storagetest
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -248,6 +250,30 @@ func logOfBefore(t *testing.T, db Database) {
 	wholeLog(t, "with what was before", store, 191)
 	get(db.Raw.Exec(`UPDATE audit SET reason = 'other' WHERE event = 'old' AND at = 120`))(t)
 	brokenLog(t, "an old entry changed", second)
+}
+
+// A store is closed while others write to it: what was acknowledged is in the log, which is whole.
+func closedWhileWriting(t *testing.T, db Database) {
+	ctx, store := t.Context(), open(t, db)
+	var recorded atomic.Int64
+	together(9, func(i int) {
+		for n := 0; i < 8; n++ {
+			if err := store.Record(ctx, decision(fmt.Sprint(i, " ", n))); err != nil {
+				return // closed
+			}
+			recorded.Add(1)
+		}
+		for recorded.Load() < 100 {
+			runtime.Gosched()
+		}
+		if err := store.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	report := get(open(t, db).VerifyAudit(ctx))(t)
+	if acknowledged := int(recorded.Load()); report.Entries < acknowledged || acknowledged < 100 {
+		t.Errorf("%d entries, %d acknowledged", report.Entries, acknowledged)
+	}
 }
 
 // auditSelection finds entries by each of their parts.

@@ -271,9 +271,7 @@ func outboxInParallel(t *testing.T, db Database) {
 			}
 		})
 		messages := slices.Concat(taken...)
-		for _, m := range get(store.Due(ctx, evening, evening.Add(time.Hour), 9))(t) {
-			messages = append(messages, m)
-		}
+		messages = append(messages, get(store.Due(ctx, evening, evening.Add(time.Hour), 9))(t)...)
 		equal(t, "messages taken", len(messages), 3)
 		together(3, func(i int) {
 			if err := both[i%2].Told(ctx, evening, messages[i].ID); err != nil {

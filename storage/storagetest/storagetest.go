@@ -104,6 +104,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"a tampered log is found", tamperedLogIsFound},
 		{"a truncated log is found", truncatedLogIsFound},
 		{"a log is pruned", logIsPruned},
+		{"a store is closed while others write", closedWhileWriting},
 		{"entries of before are in the chain", logOfBefore},
 		{"audit entries are found by their parts", auditSelection},
 	}

@@ -145,11 +145,12 @@ func (l *ledger) note(ctx context.Context, q Querier, c *chain) error {
 	return l.store.writeState(ctx, q, &s)
 }
 
-// close notes the heads of all chains.
+// close notes the heads of the chains that nobody has in hand; whoever still writes opens others.
 func (l *ledger) close(ctx context.Context) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	ahead := slices.DeleteFunc(slices.Clone(l.free), func(c *chain) bool { return c.noted == c.head })
+	ahead := slices.DeleteFunc(l.free, func(c *chain) bool { return c.noted == c.head })
+	l.free = nil
+	l.mu.Unlock()
 	if len(ahead) == 0 {
 		return nil
 	}
