@@ -256,7 +256,7 @@ func outboxInParallel(t *testing.T, db Database) {
 	for round := range byte(12) {
 		g := permission(100 + round)
 		must(t, store.AddGrant(ctx, g))
-		for i := range 13 * 2 {
+		for i := range 13 {
 			r := token(fmt.Sprint(round, i))
 			s := spec("")
 			s.Grant, r.Grant, r.AltHash = g.ID, g.ID, nil
@@ -272,8 +272,8 @@ func outboxInParallel(t *testing.T, db Database) {
 		})
 		messages := slices.Concat(taken...)
 		messages = append(messages, get(store.Due(ctx, evening, evening.Add(time.Hour), 9))(t)...)
-		equal(t, "messages taken", len(messages), 3)
-		together(3, func(i int) {
+		equal(t, "messages taken", len(messages), 2)
+		together(2, func(i int) {
 			if err := both[i%2].Told(ctx, evening, messages[i].ID); err != nil {
 				t.Errorf("told: %v", err)
 			}
