@@ -53,6 +53,8 @@ type offer struct {
 	ownID    bool
 	live     bool // said by the authorization server just now: over its channel or echoing our nonce
 	hashes   [][]byte
+	told     *pop.Claims // by the authorization server; nil: the token says it
+	silence  error       // why it said nothing
 	material pop.InputMaterial
 	key      []byte
 	updates  bool // the token names the key of origin.Session: its rights are replaced, and nothing else
@@ -86,10 +88,12 @@ var acceptance = []check{
 // answers (RFC 9200 §5.10.1, RFC 9203 §4.2). Of a token that is known already it stores nothing anew: a power cut then costs
 // the new context, and the client shows the token again. Every refusal is a *RefusedError; nothing is kept of a refused
 // token but what its expiry teaches.
-func (s *Server) Accept(_ context.Context, in ace.AuthzInfo, origin Origin) (ace.AuthzInfoAnswer, error) {
+func (s *Server) Accept(ctx context.Context, in ace.AuthzInfo, origin Origin) (ace.AuthzInfoAnswer, error) {
+	o := &offer{in: in, origin: origin}
+	o.told, o.silence = s.ask(ctx, in.Token)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, err := s.accept(&offer{in: in, origin: origin})
+	r, err := s.accept(o)
 	if err != nil {
 		return ace.AuthzInfoAnswer{}, err
 	}
@@ -105,7 +109,7 @@ func (s *Server) accept(o *offer) (Record, error) {
 	if err != nil {
 		return Record{}, refuse(codes.InternalServerError, err)
 	}
-	o.now, o.state, o.live = now, &s.state, o.origin.Server
+	o.now, o.state, o.live = now, &s.state, o.origin.Server || o.told != nil
 	r, err := s.examine(o)
 	if err != nil {
 		s.tell(o.entry(Refused, err.Error()))
@@ -147,7 +151,10 @@ func (s *Server) checkForm(o *offer) error {
 }
 
 func (s *Server) open(o *offer) error {
-	claims, err := s.opener.Open(o.in.Token)
+	claims, err := o.told, o.silence
+	if claims == nil && err == nil {
+		claims, err = s.opener.Open(o.in.Token)
+	}
 	if errors.Is(err, ErrMalformed) {
 		return refuse(codes.BadRequest, err)
 	}
@@ -227,7 +234,7 @@ func (s *Server) checkNonce(o *offer) error {
 }
 
 func (s *Server) checkRevoked(o *offer) error {
-	o.hashes = s.opener.Hashes(o.in.Token)
+	o.hashes = s.hashes(o)
 	for i := range o.state.Revoked {
 		r := &o.state.Revoked[i]
 		if checks.Revocation && slices.ContainsFunc(o.hashes, func(h []byte) bool { return bytes.Equal(h, r.Hash) }) {
@@ -272,7 +279,7 @@ func (s *Server) checkKey(o *offer) error {
 	if err := s.checkProfile(o.claims); err != nil {
 		return err
 	}
-	m, err := s.opener.Material(o.claims.Confirmation)
+	m, err := s.materialOf(o)
 	if err != nil {
 		return err
 	}

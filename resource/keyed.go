@@ -17,10 +17,12 @@ import (
 // AcceptToken takes an upload of the token alone, as the profile coap_dtls has it (RFC 9202 §3.3.1): in Content-Format 61 to
 // /authz-info or as psk_identity of a handshake. Checks, durability and refusals are those of Accept. A newer token for a key
 // that is known replaces the rights of its session, which goes on; an older one is refused (RFC 9202 §4).
-func (s *Server) AcceptToken(_ context.Context, token []byte, origin Origin) (*Session, error) {
+func (s *Server) AcceptToken(ctx context.Context, token []byte, origin Origin) (*Session, error) {
+	o := &offer{in: ace.AuthzInfo{Token: token}, bare: true, origin: origin}
+	o.told, o.silence = s.ask(ctx, token)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, err := s.accept(&offer{in: ace.AuthzInfo{Token: token}, bare: true, origin: origin})
+	r, err := s.accept(o)
 	if err != nil {
 		return nil, err
 	}

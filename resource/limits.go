@@ -45,6 +45,10 @@ const (
 	MaxStep = 30 * 24 * time.Hour
 	// SaveTimeEvery bounds how much of the lower bound of the time is lost by a power cut (D16).
 	SaveTimeEvery = time.Hour
+	// AskTime is how long the authorization server has to say what a token is; a phone at the door waits for it.
+	AskTime = 5 * time.Second
+	// MaxAsking is how many tokens are asked about at a time: a lock has a few visitors, a flood gets 4.29.
+	MaxAsking = 4
 	// ActionTimeout is what an action gets before its context ends; a bolt that takes longer is jammed.
 	ActionTimeout = 30 * time.Second
 

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -41,6 +42,8 @@ var (
 	ErrOldEpoch        = errors.New("token of an earlier epoch")
 	ErrStep            = errors.New("step of more than 30 days without a live authorization server")
 	ErrBadConfirmation = errors.New("possession key not usable")
+	ErrInactive        = errors.New("the authorization server does not call the token active")
+	ErrNoAnswer        = errors.New("the authorization server says nothing about the token")
 	ErrSuperseded      = errors.New("a newer token for this key is present")
 	ErrUsed            = errors.New("used")
 	ErrNoRoom          = errors.New("no room")
@@ -82,6 +85,10 @@ type Config struct {
 type Options struct {
 	// RequireCNonce demands that tokens echo a nonce of this device (RFC 9200 §5.3): the phone is online when it is here.
 	RequireCNonce bool
+	// Introspect asks the authorization server about a token that says nothing itself (RFC 7662), over a channel that binds
+	// answers to requests: it gives the token's claims, with the possession key, or ErrInactive. With it every token is asked
+	// about and none is opened; without an answer none is taken (RFC 9200 §5.9.3). It must end with ctx.
+	Introspect func(ctx context.Context, token []byte) (*pop.Claims, error)
 	// OnLog gets every decision, those too that the stored log leaves out. It must return soon and not call the Server.
 	OnLog func(Entry)
 }
@@ -109,6 +116,7 @@ type Server struct {
 	ended     func(*Session)
 	acting    map[uint64]bool // changes decided and not finished, by entry; true: begun
 	nonces    nonces
+	asking    chan struct{} // holds one for each token that is being asked about
 	wantNonce bool
 }
 
@@ -127,7 +135,8 @@ func New(c Config, o Options) (*Server, error) {
 	s := &Server{
 		device: c.Device, store: c.Store, clock: c.Clock, opener: c.Opener, rand: c.Rand, options: o,
 		live: make(map[string]*Session), keyed: make(map[string]*Session), acting: make(map[uint64]bool),
-		ended: func(*Session) {},
+		asking: make(chan struct{}, MaxAsking),
+		ended:  func(*Session) {},
 	}
 	if s.rand == nil {
 		s.rand = rand.Reader
