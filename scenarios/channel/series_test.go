@@ -3,6 +3,7 @@ package channel_test
 import (
 	"testing"
 
+	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
@@ -71,7 +72,7 @@ func (h *house) upload(by coapsec.Exchanger, in ace.AuthzInfo) message.Message {
 func TestUpdateOfRights(t *testing.T) {
 	for _, shape := range []provision.Shape{provision.ShapeEncrypt0, provision.ShapeSign1} {
 		t.Run(shape.String(), func(t *testing.T) {
-			h := newHouseOf(t, shape)
+			h := newHouseOf(t, func(d *authz.Device) { d.Shape = shape })
 			h.lock.register()
 			h.give(false, "unlock", "view")
 			first := h.token(ace.TokenRequest{Scope: ace.Scope{Words: "view"}})
@@ -110,5 +111,38 @@ func TestUpdateOfRights(t *testing.T) {
 				t.Errorf("the bolt moved %d times", n)
 			}
 		})
+	}
+}
+
+// TestLockAsks: the token says nothing, the lock asks the server about it over their channel. A revoked one is refused at once,
+// and so is every one while the server is away (9200-RS-17).
+func TestLockAsks(t *testing.T) {
+	h := newHouseOf(t, func(d *authz.Device) { d.Delivery = authz.DeliveryIntrospect })
+	h.lock.register()
+	g := h.give(false, "unlock", "view")
+	out := h.token(ace.TokenRequest{})
+	if len(out.AccessToken) != 48 {
+		t.Fatalf("a token of %d bytes", len(out.AccessToken))
+	}
+	h.wants(h.show(out), codes.Changed)
+	clear := h.phoneEnd.To(h.lock.endpoint.LocalAddr())
+	in := ace.AuthzInfo{Token: out.AccessToken, Nonce1: []byte("nonce002"), ClientRecipientID: []byte{8}}
+	guess := in
+	guess.Token = append(append([]byte{}, in.Token[:47]...), in.Token[47]^1)
+	if answer := h.upload(clear, guess); answer.Code != codes.Unauthorized {
+		t.Errorf("a guess: %v", answer.Code)
+	}
+	if _, err := h.server.Revoke(t.Context(), g.ID); err != nil {
+		t.Fatal(err)
+	}
+	if answer := h.upload(clear, in); answer.Code != codes.Unauthorized {
+		t.Errorf("revoked: %v", answer.Code)
+	}
+	_ = h.endpoint.Close()
+	if answer := h.upload(clear, in); answer.Code != codes.ServiceUnavailable {
+		t.Errorf("the server is away: %v", answer.Code)
+	}
+	if n := h.lock.opened.Load(); n != 1 {
+		t.Errorf("the bolt moved %d times", n)
 	}
 }

@@ -50,14 +50,14 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	return newHouseOf(t, provision.ShapeEncrypt0)
+	return newHouseOf(t, func(*authz.Device) {})
 }
 
-// newHouseOf is one whose lock takes tokens of a shape.
-func newHouseOf(t *testing.T, shape provision.Shape) *house {
+// newHouseOf is one with another lock.
+func newHouseOf(t *testing.T, change func(*authz.Device)) *house {
 	t.Helper()
 	h := &house{t: t, dir: t.TempDir(), record: deliverytest.Record("front-door")}
-	h.record.Shape = shape
+	change(&h.record)
 	t.Cleanup(func() { _ = h.store.Close() }) // after the sockets
 	h.startServer("")
 	h.client = authz.Client{
@@ -227,7 +227,12 @@ func (l *lock) start(address string) {
 	if l.state, err = device.Open(filepath.Join(l.h.dir, "lock")); err != nil {
 		t.Fatal(err)
 	}
-	l.server, err = resource.New(resource.Config{Device: l.provision, Store: l.state, Clock: wall{time.Now()}}, resource.Options{})
+	var asker lockface.Asker
+	var options resource.Options
+	if l.h.record.Delivery == authz.DeliveryIntrospect {
+		options.Introspect = func(ctx context.Context, token []byte) (*pop.Claims, error) { return asker.Introspect(ctx, token) }
+	}
+	l.server, err = resource.New(resource.Config{Device: l.provision, Store: l.state, Clock: wall{time.Now()}}, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,6 +257,7 @@ func (l *lock) start(address string) {
 	l.registrar = &lockface.Registrar{
 		Server: l.server, Channel: channel, Lifetime: time.Minute, Peers: []coapsec.Exchanger{l.endpoint.To(l.h.endpoint.LocalAddr())},
 	}
+	asker = lockface.Asker{Channel: channel, Peers: l.registrar.Peers}
 }
 
 func (l *lock) restart() {
