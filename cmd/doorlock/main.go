@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/cmd/internal/event"
+	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
 	"github.com/latchkey-ace/latchkey/pop/provision"
@@ -30,6 +31,7 @@ type options struct {
 	listenDTLS string
 	state      string
 	lifetime   time.Duration
+	introspect bool
 	json       bool
 	verbose    bool
 }
@@ -51,6 +53,7 @@ func root() *cobra.Command {
 	c.Flags().StringVar(&o.listenDTLS, "listen-dtls", "", "UDP address for DTLS (default: the port after that of --listen)")
 	c.Flags().StringVar(&o.state, "state", "doorlock-state", "folder for what must survive a restart")
 	c.Flags().DurationVar(&o.lifetime, "lifetime", time.Minute, "how long a registration is to hold; it is renewed at a third of it")
+	c.Flags().BoolVar(&o.introspect, "introspect", false, "ask the server about each token, for a lock that was added with --delivery introspect")
 	c.Flags().BoolVar(&o.json, "json", false, "print events as JSON, one a line")
 	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "print the messages of the server's channel, decoded")
 	return c
@@ -63,6 +66,7 @@ type lock struct {
 	clock  device.Clock
 	server *resource.Server
 	events *event.Printer
+	asker  coapapi.Asker // set before serving
 }
 
 // run wires provisioning file, state, socket and bolt, and serves until ctx ends.
@@ -87,7 +91,11 @@ func run(ctx context.Context, o options) error {
 	if l.clock, err = device.NewClock(); err != nil {
 		return err
 	}
-	l.server, err = resource.New(resource.Config{Device: l.device, Store: store, Clock: l.clock}, resource.Options{OnLog: logTo(l.events)})
+	rules := resource.Options{OnLog: logTo(l.events)}
+	if o.introspect {
+		rules.Introspect = func(ctx context.Context, token []byte) (*pop.Claims, error) { return l.asker.Introspect(ctx, token) }
+	}
+	l.server, err = resource.New(resource.Config{Device: l.device, Store: store, Clock: l.clock}, rules)
 	if err != nil {
 		return err
 	}
@@ -156,6 +164,7 @@ func (l *lock) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.asker = coapapi.Asker{Channel: channel, Peers: registrar.Peers}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return endpoint.Serve(ctx) })
 	if secured != nil {

@@ -45,7 +45,7 @@ func (t *tool) deviceCommand() *cobra.Command {
 	fl := add.Flags()
 	fl.StringVar(&f.owner, "owner", "", "the person whose device it is")
 	fl.StringVar(&f.kind, "kind", "generic", "lock, medical or generic")
-	fl.StringVar(&f.delivery, "delivery", "", "push (over its channel), embed (inside the token) or introspect (the device asks the server about each token); default push for a lock, else embed")
+	fl.StringVar(&f.delivery, "delivery", "", "push (over its channel), embed (inside the token) or introspect (the device asks the server about each token, as doorlock --introspect does); default push for a lock, else embed")
 	fl.StringVar(&f.profile, "profile", pop.ProfileCoAPOSCORE.String(), "how phones talk to it: coap_oscore or coap_dtls")
 	fl.StringVar(&f.clock, "clock", "", "synced, relative or none; default synced for a lock, else none")
 	fl.StringVar(&f.token, "token", "", "encrypt0, sign1, sign1-ecdh or jwt; default encrypt0 for a lock and for coap_dtls, else sign1")
