@@ -82,9 +82,11 @@ func (s *Server) Token(ctx context.Context, caller Caller, in *ace.TokenRequest)
 	var refused *ace.Error
 	s.observeToken(in.GrantType, err)
 	if errors.As(err, &refused) {
-		entry := r.entry("refused")
-		entry.Reason = auditReason(err, refused)
-		s.audit(ctx, entry)
+		if !errors.As(err, new(*recordedError)) {
+			entry := r.entry("refused")
+			entry.Reason = auditReason(err, refused)
+			s.audit(ctx, entry)
+		}
 		return nil, refused
 	}
 	return response, err
@@ -209,20 +211,13 @@ func (s *Server) checkPace(_ context.Context, r *request) error {
 	return s.limits.Allow(throttle.Device, r.caller.Client.ID+" at "+r.device.Audience())
 }
 
-// checkUnspent knows a replay by its being right in everything that binds the code (D20). Here it only gets its answer
-// and its reason; whether a code is unspent, Mint decides.
-func (s *Server) checkUnspent(_ context.Context, r *request) error {
+// checkUnspent knows a replay by its being right in everything that binds the code (D20). Whether a code
+// is unspent, Mint decides.
+func (s *Server) checkUnspent(ctx context.Context, r *request) error {
 	if !checks.Code || r.shown.consumedAt.IsZero() {
 		return nil
 	}
-	return spentCode(r.shown.consumedAt, s.now())
-}
-
-func spentCode(at, now time.Time) error {
-	if now.Sub(at) > ReplayGrace {
-		return badCode("late replay of a redeemed code")
-	}
-	return badCode("code was redeemed before")
+	return s.replayed(ctx, r, r.shown.consumedAt)
 }
 
 // decideRights asks the policy anew, whatever was decided when the code was made: a grant may have ended since.
@@ -281,7 +276,11 @@ func (s *Server) mint(ctx context.Context, r *request) (minted, error) {
 		token, err = s.issue(r, m, spec.Now)
 		return Issued{Token: token.record}, err
 	})
-	return token, mintError(err, r, spec.Now)
+	var spent *CodeSpentError
+	if errors.As(err, &spent) && spec.Code != nil {
+		return minted{}, s.replayed(ctx, r, spent.ConsumedAt)
+	}
+	return token, mintError(err, r)
 }
 
 func (r *request) judgement(m Minting) Judgement {
@@ -292,12 +291,12 @@ func (r *request) judgement(m Minting) Judgement {
 }
 
 // mintError says in protocol words why the transaction found nothing to give.
-func mintError(err error, r *request, now time.Time) error {
+func mintError(err error, r *request) error {
 	var spent *CodeSpentError
 	var gone *SuspendedError
 	switch {
 	case errors.As(err, &spent):
-		return spentCode(spent.ConsumedAt, now)
+		return badCode("code was redeemed before")
 	case errors.Is(err, ErrNotFound) && r.GrantType == AuthorizationCode:
 		return badCode("expired code")
 	case errors.Is(err, ErrGrantEnded):
