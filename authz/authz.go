@@ -88,14 +88,16 @@ type Server struct {
 	uploads *uploadLimits
 	observe func(Observation)
 	limits  *throttle.Guard
+	bell    *bell
 
 	searching chan struct{} // holds one while a search runs
 }
 
 // New makes a Server for an issuer identifier (RFC 8414 §2). On a store without a signing key it makes one.
 func New(ctx context.Context, issuer string, store Store, granter Granter, o Options) (*Server, error) {
+	rung := &bell{}
 	s := &Server{
-		issuer: issuer, store: store, granter: granter, deliver: o.Deliverer,
+		issuer: issuer, store: ringing{store, rung}, bell: rung, granter: granter, deliver: o.Deliverer,
 		now: o.Now, rand: o.Rand, log: o.Log, life: o.TokenLife, uploads: newUploadLimits(), observe: o.Observe,
 		searching: make(chan struct{}, 1),
 	}
@@ -122,7 +124,7 @@ func New(ctx context.Context, issuer string, store Store, granter Granter, o Opt
 // Issuer is the issuer identifier.
 func (s *Server) Issuer() string { return s.issuer }
 
-// Store is the store the server runs on, for faces that only read.
+// Store is the store the server runs on, for faces that only read. What is ended through it is announced (OnEnded).
 func (s *Server) Store() Store { return s.store }
 
 // Limits are the limits that the faces ask; nil has none.

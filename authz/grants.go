@@ -13,7 +13,6 @@ import (
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/aif"
-	"github.com/latchkey-ace/latchkey/pop/news"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
@@ -149,8 +148,9 @@ type Revocation struct {
 	Cause     error     // why it is not confirmed
 }
 
-// Revoke ends a grant: minting stops at once, then the device is told over its channel. Confirmed is true only after
-// the device's own answer. An error means that not even minting has been stopped.
+// Revoke ends a grant: minting stops at once, and the device's outbox has the word in the same transaction. Then the device is
+// told over its channel. Confirmed is true only after the device's own answer; what is not confirmed now the outbox tells
+// later, until the device has answered or has nothing left to forget. An error means that not even minting has been stopped.
 func (s *Server) Revoke(ctx context.Context, id pop.GrantID) (Revocation, error) {
 	now := s.now()
 	g, err := s.store.Grant(ctx, id)
@@ -173,7 +173,7 @@ func (s *Server) Revoke(ctx context.Context, id pop.GrantID) (Revocation, error)
 	s.audit(ctx, AuditEntry{Event: "grant.revoke", Result: "granted", User: r.Grant.Owner, Device: r.Device.Audience(), Grant: id})
 	r.Confirmed, r.Cause = s.tell(ctx, &r.Device, out)
 	if r.Confirmed {
-		if err := s.store.Confirm(ctx, id, s.now()); err != nil {
+		if err := s.confirmed(ctx, &g); err != nil {
 			r.Confirmed, r.Cause = false, fmt.Errorf("the device confirmed, but that could not be stored: %w", err)
 		}
 	}
@@ -200,28 +200,17 @@ func (s *Server) tell(ctx context.Context, d *Device, ended []TokenRecord) (bool
 	if s.deliver == nil || d.Delivery != DeliveryPush {
 		return false, errors.New("the device is not online; its tokens end by themselves")
 	}
-	for _, items := range revocationItems(ended, s.now()) {
-		sequence, err := s.store.NextSequence(ctx, d.ID, SequenceNews, s.now())
-		if err != nil {
-			return false, fmt.Errorf("news sequence: %w", err)
-		}
-		receipt, err := s.deliver.Tell(ctx, *d, news.News{Sequence: sequence, IssuedAt: s.now(), Items: items})
-		if err != nil {
+	teller := Teller{Sequences: s.store, Deliverer: s.deliver, Now: s.now}
+	for _, piece := range pieces(ended) {
+		if err := teller.Tell(ctx, *d, piece); err != nil {
 			return false, err
-		}
-		if !receipt.Applied {
-			return false, errors.New("the device answered that it could not apply the news")
 		}
 	}
 	return true, nil
 }
 
-// hashesPerNews keeps one piece of news within one datagram: 24 × 35 bytes and the wrapping.
-const hashesPerNews = 24
-
-// revocationItems lists every hash the device may know a token by, in as many pieces of news as it takes. Each also says
-// the time, so that there is something to confirm even when no token was out.
-func revocationItems(ended []TokenRecord, now time.Time) [][]news.Item {
+// pieces lists every hash the device may know a token by, in as many pieces of news as it takes, one at least.
+func pieces(ended []TokenRecord) [][][]byte {
 	var hashes [][]byte
 	for _, t := range ended {
 		hashes = append(hashes, t.Hash)
@@ -229,12 +218,24 @@ func revocationItems(ended []TokenRecord, now time.Time) [][]news.Item {
 			hashes = append(hashes, t.AltHash)
 		}
 	}
-	pieces := [][]news.Item{}
-	for piece := range slices.Chunk(hashes, hashesPerNews) {
-		pieces = append(pieces, []news.Item{news.TimeItem(now), news.HashesItem(piece...)})
+	return append(slices.Collect(slices.Chunk(hashes, HashesPerNews)), nil)[:max(1, (len(hashes)+HashesPerNews-1)/HashesPerNews)]
+}
+
+// confirmed notes what the device has said: nothing of the grant waits for it any more.
+func (s *Server) confirmed(ctx context.Context, g *Grant) error {
+	now := s.now()
+	waiting, err := s.store.Waiting(ctx, g.Device, now)
+	if err != nil {
+		return err
 	}
-	if len(pieces) == 0 {
-		pieces = append(pieces, []news.Item{news.TimeItem(now)})
+	var told []int64
+	for _, m := range waiting {
+		if m.Grant == g.ID {
+			told = append(told, m.ID)
+		}
 	}
-	return pieces
+	if err := s.store.Told(ctx, now, told...); err != nil {
+		return err
+	}
+	return s.store.Confirm(ctx, g.ID, now)
 }

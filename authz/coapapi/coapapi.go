@@ -28,9 +28,10 @@ type face struct {
 	log    *slog.Logger
 }
 
-// New makes the handler of the server's CoAP socket. Peers are found by engine.
+// New makes the handler of the server's CoAP socket. Peers are found by engine, which is woken when tokens have ended.
 func New(server *authz.Server, engine *delivery.Engine, log *slog.Logger) *coapsec.Security {
 	f := &face{server: server, engine: engine, log: log}
+	server.OnEnded(engine.Wake)
 	protected := coapsec.Blockwise(coapsec.HandlerFunc(f.protected), coapsec.BlockwiseOptions{MaxBody: maxPayload})
 	return coapsec.NewSecurity(engine, coapsec.HandlerFunc(f.plain), protected, coapsec.SecurityOptions{Now: server.Now})
 }

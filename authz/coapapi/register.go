@@ -50,7 +50,7 @@ func (f *face) register(ctx context.Context, r *coapsec.Request, peer *delivery.
 		f.noteMove(ctx, &device, r.Peer.Address)
 		f.engine.Moved(device.ID, device.Registration)
 	}
-	go f.engine.Collect(context.WithoutCancel(ctx), device.ID)
+	go f.engine.Arrived(context.WithoutCancel(ctx), device.ID)
 	return coapsec.Content(codes.Changed, ace.FormatCBOR, payload)
 }
 

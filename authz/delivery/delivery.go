@@ -2,7 +2,8 @@
 // channels: OSCORE over UDP whose contexts are made fresh by each server process (D1), towards addresses that devices
 // have proven (D5). It also finds who speaks when a peer calls in.
 //
-// It is not an outbox: what could not be delivered is the caller's to keep. Start from New.
+// Engine.Run empties the outbox of the store, in which ended tokens wait until their devices know. A token that could not be
+// uploaded is the caller's to keep. Start from New.
 package delivery
 
 import (
@@ -50,6 +51,9 @@ type Engine struct {
 	previous   map[provision.DeviceID]authz.Registration // of devices that moved
 	collecting map[provision.DeviceID]bool
 	cursors    map[provision.DeviceID]uint64 // last log entry seen by this process
+	tellers    map[provision.DeviceID]int    // tasks of Run that are telling it now
+
+	wake chan struct{}
 }
 
 // Options of an Engine.
@@ -64,6 +68,7 @@ func New(store authz.Store, o Options) *Engine {
 	e := &Engine{
 		store: store, rand: o.Rand, log: o.Log, now: o.Now, peers: map[string]*Peer{}, previous: map[provision.DeviceID]authz.Registration{},
 		collecting: map[provision.DeviceID]bool{}, cursors: map[provision.DeviceID]uint64{},
+		tellers: map[provision.DeviceID]int{}, wake: make(chan struct{}, 1),
 	}
 	if e.rand == nil {
 		e.rand = rand.Reader

@@ -67,6 +67,9 @@ func newReader(t *testing.T) *reader {
 
 func (r *reader) serve(_ context.Context, request *coapsec.Request) message.Message {
 	path, _ := request.Path()
+	if path == "/lk/log" {
+		return coapsec.Content(codes.Content, ace.FormatCBOR, []byte{0x80})
+	}
 	format, err := request.Options.ContentFormat()
 	if path != "/lk/news" || request.Code != codes.POST || err != nil || format != ace.FormatOctets {
 		r.t.Errorf("got %v %s in format %v", request.Code, path, format)

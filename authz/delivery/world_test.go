@@ -30,6 +30,21 @@ type world struct {
 	device   *deliverytest.Device
 	record   authz.Device
 	options  coapsec.EndpointOptions
+
+	mu    sync.Mutex
+	ahead time.Duration // of the true time
+}
+
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().Add(w.ahead)
+}
+
+func (w *world) advance(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ahead += d
 }
 
 // newWorld starts both; handler is the device's.
@@ -60,7 +75,7 @@ func openStore(t testing.TB) authz.Store {
 // start is a new server process on the same store.
 func (w *world) start(address string) {
 	w.t.Helper()
-	w.engine = delivery.New(w.store, delivery.Options{})
+	w.engine = delivery.New(w.store, delivery.Options{Now: w.now})
 	hello := coapsec.HandlerFunc(func(context.Context, *coapsec.Request) message.Message {
 		return message.Message{Code: codes.Changed}
 	})
@@ -84,7 +99,7 @@ func (w *world) place() {
 
 func (w *world) register(address netip.AddrPort, lifetime time.Duration) {
 	w.t.Helper()
-	r := authz.Registration{Address: address.String(), ExpiresAt: time.Now().Add(lifetime), SeenAt: time.Now()}
+	r := authz.Registration{Address: address.String(), ExpiresAt: w.now().Add(lifetime), SeenAt: w.now()}
 	if err := w.store.Register(w.t.Context(), w.record.ID, r); err != nil {
 		w.t.Fatal(err)
 	}

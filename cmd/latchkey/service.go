@@ -181,7 +181,7 @@ func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (
 	endpoint := coapsec.NewEndpoint(s.coap, coapapi.New(h.server, engine, s.log), coapsec.EndpointOptions{Log: s.log})
 	engine.Use(endpoint)
 	group.Go(func() error { return endpoint.Serve(alive) })
-	for _, work := range s.workers(h) {
+	for _, work := range s.workers(h, engine) {
 		group.Go(func() error { return work(alive) })
 	}
 	face := s.metrics.HTTP(httpapi.New(h.server, pages, s.log), s.log)
@@ -196,9 +196,9 @@ func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (
 
 // workers run beside the doors. They end with their context, which is after the drain and before the store closes; an
 // error of one ends the server.
-func (s *service) workers(h *house) []func(context.Context) error {
+func (s *service) workers(h *house, engine *delivery.Engine) []func(context.Context) error {
 	all := []func(context.Context) error{
-		housekeeping.New(h.store, housekeeping.Options{Log: s.log, Removed: s.metrics.Removed}).Run,
+		engine.Run, housekeeping.New(h.store, housekeeping.Options{Log: s.log, Removed: s.metrics.Removed}).Run,
 	}
 	if s.certificates != nil {
 		all = append(all, func(ctx context.Context) error { return s.certificates.watch(ctx, s.log) })

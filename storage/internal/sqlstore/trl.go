@@ -113,3 +113,13 @@ func appendUpdate(list []trl.Update, r *trlRow) []trl.Update {
 	}
 	return list
 }
+
+// RevokedIndex is the newest update's number.
+func (s *Store) RevokedIndex(ctx context.Context) (uint64, error) {
+	var newest uint64
+	err := one(ctx, s.engine.Reader(), ask(`SELECT value FROM counters WHERE name = $1`, counterTRL), (*counter)(&newest))
+	if err != nil && !errors.Is(err, authz.ErrNotFound) {
+		return 0, fmt.Errorf("revocation list: %w", err)
+	}
+	return newest, nil
+}
