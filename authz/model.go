@@ -56,6 +56,7 @@ type ClientSettings struct {
 	TLSBound       bool   `json:"tls_client_certificate_bound_access_tokens,omitempty"` // RFC 8705 §3.4
 	Bearer         bool   `json:"bearer,omitempty"`                                     // may have tokens for HTTP APIs bound to nothing
 	ProblemDetails bool   `json:"problem_details,omitempty"`                            // CoAP errors as RFC 9290 (workflow draft)
+	Administrator  bool   `json:"administrator,omitempty"`                              // sees the whole revocation list (RFC 9770 §5)
 	TLSSubject     string `json:"tls_client_auth_subject_dn,omitempty"`                 // RFC 8705 §2.1.2, RFC 4514
 	TLSSANDNS      string `json:"tls_client_auth_san_dns,omitempty"`
 	TLSSANURI      string `json:"tls_client_auth_san_uri,omitempty"`

@@ -1,6 +1,6 @@
-// Package coapapi is the authorization server's CoAP face: /token (RFC 9200 §5.8) for registered clients, /register (D22)
-// for devices and /introspect (RFC 9200 §5.9) for both, only under OSCORE, and /.well-known/core in the clear. It parses and writes; authz.Server
-// decides. Start from New.
+// Package coapapi is the authorization server's CoAP face: /token (RFC 9200 §5.8) for registered clients, /register (D22) for
+// devices, /introspect (RFC 9200 §5.9) and /revoke/trl (RFC 9770) for both, only under OSCORE, and /.well-known/core in the clear.
+// It parses and writes; authz.Server decides. Start from New.
 package coapapi
 
 import (
@@ -26,13 +26,18 @@ type face struct {
 	server *authz.Server
 	engine *delivery.Engine
 	log    *slog.Logger
+
+	observers *observers
+	index     uint64 // of the newest update of the revocation list that observers were told of; theirs alone
 }
 
 // New makes the handler of the server's CoAP socket. Peers are found by engine, which is woken when tokens have ended.
 func New(server *authz.Server, engine *delivery.Engine, log *slog.Logger) *coapsec.Security {
-	f := &face{server: server, engine: engine, log: log}
+	f := &face{server: server, engine: engine, log: log, observers: newObservers()}
+	f.observers.tell = f.tellObservers
 	server.OnEnded(engine.Wake)
-	protected := coapsec.Blockwise(coapsec.HandlerFunc(f.protected), coapsec.BlockwiseOptions{MaxBody: maxPayload})
+	server.OnEnded(f.observers.ring)
+	protected := coapsec.Blockwise(coapsec.HandlerFunc(f.protected), coapsec.BlockwiseOptions{MaxBody: maxPayload, MaxAnswer: maxAnswer})
 	return coapsec.NewSecurity(engine, coapsec.HandlerFunc(f.plain), protected, coapsec.SecurityOptions{Now: server.Now})
 }
 
@@ -66,6 +71,9 @@ func (f *face) protected(ctx context.Context, r *coapsec.Request) message.Messag
 	path, _ := r.Path() // an unusable one is "", which is none of ours
 	at, exists := resources[path]
 	peer, known := r.Peer.Association.(*delivery.Peer)
+	if known && path == ace.PathTRL {
+		return f.revoked(ctx, r, peer)
+	}
 	switch {
 	case !exists:
 		return message.Message{Code: codes.NotFound}
@@ -91,9 +99,21 @@ func (f *face) allow(peer *delivery.Peer) error {
 	return f.server.Limits().Allow(throttle.Client, peer.Client)
 }
 
-// refuseOptions is the code for a request with options that this face would not heed (RFC 7252 §5.4.1): conditions, which
-// Security lets pass for handlers that know them, and another format than the one this face speaks.
+// refuseOptions is the code for a request with options that this face would not heed, or in another format than the one it
+// speaks.
 func refuseOptions(options message.Options, format message.MediaType) codes.Code {
+	if code := refuseConditions(options, format); code != codes.Empty {
+		return code
+	}
+	if got, err := options.ContentFormat(); err != nil || got != format {
+		return codes.UnsupportedMediaType
+	}
+	return codes.Empty
+}
+
+// refuseConditions is the code for options that this face would not heed (RFC 7252 §5.4.1): conditions, which Security lets pass
+// for handlers that know them, and the wish for another format than the answer's.
+func refuseConditions(options message.Options, format message.MediaType) codes.Code {
 	for i, o := range options {
 		repeated := i > 0 && options[i-1].ID == o.ID
 		if o.ID == message.IfMatch || o.ID == message.IfNoneMatch || o.ID == message.Accept && repeated {
@@ -102,9 +122,6 @@ func refuseOptions(options message.Options, format message.MediaType) codes.Code
 	}
 	if accept, err := options.Accept(); err == nil && accept != format {
 		return codes.NotAcceptable
-	}
-	if got, err := options.ContentFormat(); err != nil || got != format {
-		return codes.UnsupportedMediaType
 	}
 	return codes.Empty
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/delivery"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
+	"github.com/latchkey-ace/latchkey/pop/trl"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
@@ -35,7 +36,10 @@ func (f *face) register(ctx context.Context, r *coapsec.Request, peer *delivery.
 	now := f.server.Now()
 	// Rounded up: a lock that is a fraction of a second ahead ends a token early, one that is behind would end it late.
 	soon := now.Add(time.Second - 1).Truncate(time.Second)
-	answer := ace.RegisterAnswer{Lifetime: min(max(in.Lifetime, minLifetime), maxLifetime), Time: soon, Epoch: device.Epoch}
+	answer := ace.RegisterAnswer{
+		Lifetime: min(max(in.Lifetime, minLifetime), maxLifetime), Time: soon, Epoch: device.Epoch,
+		TRLPath: ace.PathTRL, MaxN: trl.MaxUpdates,
+	}
 	payload, err := answer.Encode()
 	if err != nil {
 		return f.fault("register", err)

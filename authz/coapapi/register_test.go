@@ -265,7 +265,7 @@ func TestAnswerToARegistration(t *testing.T) {
 	if got.Time.Before(before) || got.Time.After(w.now().Add(time.Second)) {
 		t.Errorf("told that it is %v, at %v", got.Time, before) // whole seconds, never behind
 	}
-	want := ace.RegisterAnswer{Lifetime: time.Minute, Time: got.Time, Epoch: w.record.Epoch}
+	want := ace.RegisterAnswer{Lifetime: time.Minute, Time: got.Time, Epoch: w.record.Epoch, TRLPath: "/revoke/trl", MaxN: 64}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

@@ -33,6 +33,7 @@ const (
 	PathIntrospect = "/introspect"
 	PathAuthzInfo  = "/authz-info"
 	PathRegister   = "/register"
+	PathTRL        = "/revoke/trl" // an example in RFC 9770 §5; ours is told by /register
 )
 
 // ResourceType is the rt of /authz-info in /.well-known/core (RFC 9200 §8.10).

@@ -14,4 +14,6 @@ const (
 	MaxAnswer = 65536
 	// HashSize is the length of a token hash with sha-256, the only one used here.
 	HashSize = 33
+
+	maxHashes = MaxAnswer / (HashSize + 2) // of an answer: what fits
 )

@@ -59,7 +59,7 @@ func ParseAnswer(data []byte) (Answer, error) {
 	if len(data) > MaxAnswer {
 		return Answer{}, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(data), MaxAnswer)
 	}
-	if err := wire.Unmarshal(data, &w); err != nil {
+	if err := wire.UnmarshalList(data, &w, maxHashes); err != nil {
 		return Answer{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if (w.Full == nil) == (w.Diffs == nil) {

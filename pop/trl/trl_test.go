@@ -200,3 +200,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestLongAnswer: as many hashes as fit come back whole; one more byte is refused.
+func TestLongAnswer(t *testing.T) {
+	var full []trl.Hash
+	for n := range 1800 {
+		full = append(full, append(hash(byte(n)), []byte{}...))
+	}
+	data, err := trl.Answer{Full: full}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := trl.ParseAnswer(data)
+	if err != nil || !reflect.DeepEqual(got.Full, full) {
+		t.Errorf("got %d hashes of %d, %v", len(got.Full), len(full), err)
+	}
+	long, err := trl.Answer{Full: append(full, full...)}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := trl.ParseAnswer(long); !errors.Is(err, trl.ErrMalformed) {
+		t.Errorf("%d bytes: got %v", len(long), err)
+	}
+}

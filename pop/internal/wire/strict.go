@@ -20,7 +20,7 @@ var (
 	errTruncated  = errors.New("cbor: the item ends early")
 	errTrailing   = errors.New("cbor: bytes after the item")
 	errDepth      = fmt.Errorf("cbor: nested deeper than %d", MaxDepth)
-	errElements   = fmt.Errorf("cbor: more than %d elements", MaxElements)
+	errElements   = errors.New("cbor: too many elements")
 	errIndefinite = errors.New("cbor: indefinite length or reserved head")
 	errUTF8       = errors.New("cbor: text is not UTF-8")
 	errSimple     = errors.New("cbor: undefined or unassigned simple value")
@@ -37,16 +37,22 @@ type walker struct {
 	at    int
 	depth int
 
-	deterministic bool // refuse what is not in core deterministic encoding (RFC 8949 §4.2.1)
+	deterministic bool   // refuse what is not in core deterministic encoding (RFC 8949 §4.2.1)
+	elements      uint64 // of one array at most
 }
 
 // check walks exactly one item.
 func check(data []byte, deterministic bool) error {
-	w := walker{data: data, deterministic: deterministic}
+	w := walker{data: data, deterministic: deterministic, elements: MaxElements}
+	return w.only()
+}
+
+// only wants one item and nothing after it.
+func (w *walker) only() error {
 	if err := w.item(); err != nil {
 		return err
 	}
-	if w.at != len(data) {
+	if w.at != len(w.data) {
 		return errTrailing
 	}
 	return nil
@@ -147,18 +153,18 @@ func (w *walker) container(major byte, argument uint64) error {
 		err = errNumber
 	case major == MajorTag:
 		err = w.item()
-	case argument > MaxElements:
+	case major == MajorMap && argument > MaxElements, argument > w.elements:
 		err = errElements
 	case major == MajorMap:
 		err = w.members(int(argument))
 	default:
-		err = w.elements(int(argument))
+		err = w.array(int(argument))
 	}
 	w.depth--
 	return err
 }
 
-func (w *walker) elements(count int) error {
+func (w *walker) array(count int) error {
 	for range count {
 		if err := w.item(); err != nil {
 			return err

@@ -19,7 +19,7 @@ import (
 // Bounds of every decoded item. No message of this house nests deeper or is longer; an attacker's may not either.
 const (
 	MaxDepth    = 8     // levels of arrays, maps and tags
-	MaxElements = 256   // entries of one array or map
+	MaxElements = 256   // entries of one array or map; UnmarshalList names its own for arrays
 	MaxSize     = 65536 // bytes of one item
 )
 
@@ -38,7 +38,14 @@ type (
 var (
 	encoder = must(cbor.CoreDetEncOptions().EncMode())
 	decoder = must(decOptions(cbor.TagsAllowed).DecMode())
+	lister  = must(listOptions().DecMode())
 )
+
+func listOptions() cbor.DecOptions {
+	o := decOptions(cbor.TagsAllowed)
+	o.MaxArrayElements = MaxSize
+	return o
+}
 
 func decOptions(tags cbor.TagsMode) cbor.DecOptions {
 	return cbor.DecOptions{
@@ -74,6 +81,18 @@ func Unmarshal(data []byte, v any) error { return unmarshal(data, v, false) }
 // UnmarshalDeterministic is Unmarshal for items that must be in core deterministic encoding, because a second spelling
 // of a signed or hashed item is a second identity. What byte strings hold is not looked at.
 func UnmarshalDeterministic(data []byte, v any) error { return unmarshal(data, v, true) }
+
+// UnmarshalList is Unmarshal for messages that are lists by nature: their arrays may have more entries, elements at most.
+func UnmarshalList(data []byte, v any, elements uint16) error {
+	if len(data) > MaxSize {
+		return fmt.Errorf("cbor: %d bytes, at most %d", len(data), MaxSize)
+	}
+	w := walker{data: data, elements: uint64(elements)}
+	if err := w.only(); err != nil {
+		return err
+	}
+	return lister.Unmarshal(data, v)
+}
 
 func unmarshal(data []byte, v any, deterministic bool) error {
 	if len(data) > MaxSize {

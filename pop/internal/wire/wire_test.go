@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"math"
@@ -245,5 +246,37 @@ func TestDiagnoseNeverFails(t *testing.T) {
 		if got := wire.Diagnose(unhex(t, item)); got != want {
 			t.Errorf("%s: got %s, want %s", item, got, want)
 		}
+	}
+}
+
+// TestUnmarshalList: arrays as long as is said, maps no longer than ever, and strict like Unmarshal.
+func TestUnmarshalList(t *testing.T) {
+	array := func(n int) []byte {
+		return append([]byte{0x99, byte(n >> 8), byte(n)}, bytes.Repeat([]byte{0x01}, n)...)
+	}
+	pairs := []byte{0xb9, 0x01, 0x01} // 257 members
+	for n := range 257 {
+		pairs = append(pairs, 0x19, byte(n>>8), byte(n), 0x00)
+	}
+	for _, tt := range []struct {
+		name string
+		data []byte
+		ok   bool
+	}{
+		{"as many as said", array(300), true},
+		{"one more", array(301), false},
+		{"a long map", pairs, false},
+		{"cut", array(300)[:200], false},
+		{"with a byte after it", append(array(300), 0), false},
+		{"of indefinite length", []byte{0x9f, 0x01, 0xff}, false},
+	} {
+		var v any
+		if err := wire.UnmarshalList(tt.data, &v, 300); (err == nil) != tt.ok {
+			t.Errorf("%s: got %v", tt.name, err)
+		}
+	}
+	var v any
+	if err := wire.Unmarshal(array(300), &v); err == nil {
+		t.Error("Unmarshal takes a long list")
 	}
 }
