@@ -1,6 +1,6 @@
 // Package coapapi is the authorization server's CoAP face: /token (RFC 9200 §5.8) for registered clients, /register (D22) for
-// devices, /introspect (RFC 9200 §5.9) and /revoke/trl (RFC 9770) for both, only under OSCORE, and /.well-known/core in the clear.
-// It parses and writes; authz.Server decides. Start from New.
+// devices, /introspect (RFC 9200 §5.9) and /revoke/trl (RFC 9770) for both, only under OSCORE or over DTLS (RFC 9203, RFC 9202),
+// and /.well-known/core in the clear. It parses and writes; authz.Server decides. Start from New.
 package coapapi
 
 import (
@@ -31,7 +31,7 @@ type face struct {
 	index     uint64 // of the newest update of the revocation list that observers were told of; theirs alone
 }
 
-// New makes the handler of the server's CoAP socket. Peers are found by engine, which is woken when tokens have ended.
+// New makes the handler of the server's CoAP sockets, with and without DTLS. Peers are found by engine and delivery.Keys, which is woken when tokens have ended.
 func New(server *authz.Server, engine *delivery.Engine, log *slog.Logger) *coapsec.Security {
 	f := &face{server: server, engine: engine, log: log, observers: newObservers()}
 	f.observers.tell = f.tellObservers
@@ -70,7 +70,7 @@ var resources = map[string]resource{
 func (f *face) protected(ctx context.Context, r *coapsec.Request) message.Message {
 	path, _ := r.Path() // an unusable one is "", which is none of ours
 	at, exists := resources[path]
-	peer, known := r.Peer.Association.(*delivery.Peer)
+	peer, known := speaker(r.Peer)
 	if known && path == ace.PathTRL {
 		return f.revoked(ctx, r, peer)
 	}
@@ -81,6 +81,8 @@ func (f *face) protected(ctx context.Context, r *coapsec.Request) message.Messag
 		return message.Message{Code: codes.MethodNotAllowed}
 	case !known || peer.IsDevice() && !at.device || !peer.IsDevice() && !at.client:
 		return message.Message{Code: codes.Forbidden}
+	case path == ace.PathRegister && peer.Channel == nil: // the server calls devices over OSCORE, at another address
+		return message.Message{Code: codes.Forbidden}
 	}
 	if code := refuseOptions(r.Options, at.format); code != codes.Empty {
 		return message.Message{Code: code}
@@ -88,7 +90,17 @@ func (f *face) protected(ctx context.Context, r *coapsec.Request) message.Messag
 	if err := f.allow(peer); err != nil {
 		return f.tokenError(err)
 	}
-	return at.serve(f, ctx, r, peer)
+	return f.inWords(ctx, peer, at.serve(f, ctx, r, peer))
+}
+
+// speaker is who has shown his key: of an OSCORE context, or of a DTLS association.
+func speaker(p coapsec.Peer) (*delivery.Peer, bool) {
+	if session, ok := p.Session.(delivery.Session); ok {
+		peer := session.Peer()
+		return peer, peer != nil
+	}
+	peer, ok := p.Association.(*delivery.Peer)
+	return peer, ok
 }
 
 // allow holds a peer to a rhythm.

@@ -23,6 +23,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/cose"
+	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
@@ -127,7 +128,12 @@ func (f *faces) cbor(in *ace.TokenRequest) outcome {
 
 func (f *faces) overCoAP(payload []byte) outcome {
 	f.t.Helper()
-	answer := f.gateway.ask(tokenRequest(payload))
+	return f.read(f.gateway.ask(tokenRequest(payload)))
+}
+
+// read reads an answer in CBOR.
+func (f *faces) read(answer message.Message) outcome {
+	f.t.Helper()
 	if answer.Code == codes.Created {
 		out, err := ace.ParseTokenResponseCBOR(answer.Payload)
 		if err != nil {

@@ -26,7 +26,7 @@ import (
 type Peer struct {
 	Device  provision.DeviceID
 	Client  string
-	Channel *coapsec.Channel
+	Channel *coapsec.Channel // nil: the peer speaks over DTLS
 }
 
 // IsDevice tells a resource server from a client.
@@ -101,6 +101,9 @@ func (e *Engine) Find(kid, _ []byte, _ bool) (coapsec.Association, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
 	defer cancel()
 	found, err := e.store.Peer(ctx, kid)
+	if err == nil && found.Client != nil && found.Client.AuthMethod == authz.AuthDTLS {
+		return nil, false // its key is for DTLS alone (D2)
+	}
 	if err != nil {
 		if !errors.Is(err, authz.ErrNotFound) {
 			e.log.Error("look up peer", "err", err)

@@ -90,6 +90,7 @@ type clientFlags struct {
 	clientKeys bool
 	scope      []string
 	importFile string
+	settings   authz.ClientSettings
 }
 
 func (t *tool) clientCommand() *cobra.Command {
@@ -109,6 +110,8 @@ func (t *tool) clientCommand() *cobra.Command {
 	add.Flags().BoolVar(&f.clientKeys, "client-made-keys", false, "the app may make the possession key itself")
 	add.Flags().StringArrayVar(&f.scope, "scope", nil, "the most it may ask for, as action names; a ceiling, never a grant")
 	add.Flags().StringVar(&f.importFile, "import", "", "for oscore: a 0600 JSON file with master_secret, master_salt, client_id and server_id in hex")
+	add.Flags().BoolVar(&f.settings.Administrator, "administrator", false, "over CoAP it sees the whole list of revoked tokens, not only its own")
+	add.Flags().BoolVar(&f.settings.ProblemDetails, "problem-details", false, "over CoAP it is told errors as RFC 9290 problem details")
 	return command.Group("client", "Apps", "  latchkey client add gateway --grant-type client_credentials", add)
 }
 
@@ -144,6 +147,7 @@ func (f clientFlags) client(id string) (authz.Client, error) {
 	c := authz.Client{
 		ID: id, RedirectURIs: f.redirects, GrantTypes: f.grantTypes, AuthMethod: authz.AuthMethod(f.method),
 		ClientMadeKeys: f.clientKeys, Ceiling: f.scope, CreatedAt: time.Now(),
+		Settings: f.settings,
 	}
 	if c.AuthMethod == "" {
 		c.AuthMethod = authz.AuthSecretBasic

@@ -56,9 +56,6 @@ func (t *tool) serve(cmd *cobra.Command, given flags) error {
 	if err != nil {
 		return err
 	}
-	if c.CoAPS != "" {
-		return errors.New("coaps: devices speak OSCORE over coap, which needs no DTLS")
-	}
 	s, err := newService(t.data, c, newLogger(cmd.ErrOrStderr(), c.LogLevel, c.LogFormat))
 	if err != nil {
 		return err
@@ -73,8 +70,13 @@ func (t *tool) serve(cmd *cobra.Command, given flags) error {
 		scheme = "https"
 	}
 	s.ready = func() error {
-		return t.say(cmd.OutOrStdout(), map[string]string{"issuer": c.Issuer, scheme: s.http.Addr().String(), "coap": s.coap.LocalAddr().String()},
-			"serving %s on %s://%s and coap://%s", c.Issuer, scheme, s.http.Addr(), s.coap.LocalAddr())
+		doors := map[string]string{"issuer": c.Issuer, scheme: s.http.Addr().String(), "coap": s.coap.LocalAddr().String()}
+		words := fmt.Sprintf("serving %s on %s://%s and coap://%s", c.Issuer, scheme, s.http.Addr(), s.coap.LocalAddr())
+		if s.coaps != nil {
+			doors["coaps"] = s.coaps.LocalAddr().String()
+			words += " and coaps://" + doors["coaps"]
+		}
+		return t.say(cmd.OutOrStdout(), doors, "%s", words)
 	}
 	return s.run(cmd.Context())
 }

@@ -52,6 +52,7 @@ const (
 type listeners struct {
 	http    net.Listener
 	coap    net.PacketConn
+	coaps   net.PacketConn // nil: no DTLS
 	socket  net.Listener
 	watched net.Listener // nil: the socket alone
 }
@@ -91,6 +92,11 @@ func (s *service) listen() (err error) {
 	}
 	if s.coap, err = net.ListenPacket("udp", s.config.CoAP); err != nil {
 		return fmt.Errorf("serve CoAP: %w", err)
+	}
+	if s.config.CoAPS != "" {
+		if s.coaps, err = net.ListenPacket("udp", s.config.CoAPS); err != nil {
+			return fmt.Errorf("serve CoAP over DTLS: %w", err)
+		}
 	}
 	if s.config.Admin != "" {
 		if s.watched, err = net.Listen("tcp", s.config.Admin); err != nil {
@@ -178,9 +184,17 @@ func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (
 	}
 	engine := delivery.New(h.store, delivery.Options{Rand: rand.Reader, Now: time.Now, Log: s.log})
 	h.server.SetDeliverer(s.metrics.Deliverer(engine))
-	endpoint := coapsec.NewEndpoint(s.coap, coapapi.New(h.server, engine, s.log), coapsec.EndpointOptions{Log: s.log})
+	devices := coapapi.New(h.server, engine, s.log)
+	endpoint := coapsec.NewEndpoint(s.coap, devices, coapsec.EndpointOptions{Log: s.log})
 	engine.Use(endpoint)
+	secured, err := overDTLS(s.coaps, devices, engine, s.log)
+	if err != nil {
+		return nil, err
+	}
 	group.Go(func() error { return endpoint.Serve(alive) })
+	if secured != nil {
+		group.Go(func() error { return secured.Serve(alive) })
+	}
 	for _, work := range s.workers(h, engine) {
 		group.Go(func() error { return work(alive) })
 	}

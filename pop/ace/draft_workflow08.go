@@ -27,3 +27,9 @@ const (
 	UploadFailed    uint = 1
 	UploadNewSeries uint = 2 // a new series was begun on the fly, its token is not uploaded
 )
+
+// ace-error among the problem details of RFC 9290, and what is in it.
+const (
+	detailACEError = 2 // Custom Problem Detail Key
+	errorCodeKey   = 0 // error-code in an ace-error
+)

@@ -14,12 +14,13 @@ import (
 type Purpose string
 
 const (
-	PurposeOSCORE   Purpose = "oscore"    // the channel between device and server
-	PurposeToken    Purpose = "token"     // seals tokens
-	PurposeCnf      Purpose = "cnf"       // seals possession keys inside signed tokens
-	PurposeNewsDown Purpose = "news-down" // seals news to the device
-	PurposeNewsUp   Purpose = "news-up"   // seals its receipts
-	PurposePSK      Purpose = "psk"       // DTLS
+	PurposeOSCORE    Purpose = "oscore"    // the channel between device and server
+	PurposeToken     Purpose = "token"     // seals tokens
+	PurposeCnf       Purpose = "cnf"       // seals possession keys inside signed tokens
+	PurposeNewsDown  Purpose = "news-down" // seals news to the device
+	PurposeNewsUp    Purpose = "news-up"   // seals its receipts
+	PurposePSK       Purpose = "psk"       // makes the kids of DTLS keys between clients and the device
+	PurposeServerPSK Purpose = "coaps"     // DTLS between device and server
 )
 
 const (

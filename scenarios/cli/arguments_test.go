@@ -74,7 +74,6 @@ func TestBadArguments(t *testing.T) {
 		{name: "device: an unknown clock", args: "device add side-door --clock sundial" + lockFlags, says: []string{"sundial", "synced"}},
 		{name: "device: an unknown token", args: "device add side-door --token paper" + lockFlags, says: []string{"paper", "encrypt0"}},
 		{name: "device: exi beside a clock", args: "device add side-door --exi 1h" + lockFlags, says: []string{"--exi", "without a clock"}},
-		{name: "serve: --coaps", args: "serve --coaps 127.0.0.1:5684", says: []string{"coaps", "OSCORE over coap"}},
 		{name: "serve: an admin address for everybody", args: "serve --admin 0.0.0.0:9090", says: []string{"admin", "loopback", "admin_remote"}},
 		{name: "serve: an admin address where http is", args: "serve --http 127.0.0.1:9090 --admin 127.0.0.1:9090", says: []string{"admin", "http is there"}},
 		{name: "serve: http for the network without a certificate", args: "serve --http 0.0.0.0:8080", says: []string{"0.0.0.0:8080", "loopback", "tls_cert", "proxies"}},
