@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/latchkey-ace/latchkey/pop"
 )
 
 // OnEnded has f called after each commit of this server that ended tokens or took them off the revocation list. f must be
@@ -32,7 +30,7 @@ func (b *bell) ring() {
 	}
 }
 
-// ringing is the server's store, which rings when tokens have ended, whoever ended them through it.
+// ringing is the server's store, which rings when tokens have ended, whoever ended them through it. Server.Revoke rings itself.
 type ringing struct {
 	Store
 	bell *bell
@@ -41,15 +39,6 @@ type ringing struct {
 // End implements Store.
 func (r ringing) End(ctx context.Context, spec EndSpec, now time.Time) ([]TokenRecord, error) {
 	ended, err := r.Store.End(ctx, spec, now)
-	if len(ended) > 0 {
-		r.bell.ring()
-	}
-	return ended, err
-}
-
-// Revoke implements Store.
-func (r ringing) Revoke(ctx context.Context, id pop.GrantID, now time.Time) ([]TokenRecord, error) {
-	ended, err := r.Store.Revoke(ctx, id, now)
 	if len(ended) > 0 {
 		r.bell.ring()
 	}

@@ -168,6 +168,10 @@ func (s *Server) Revoke(ctx context.Context, id pop.GrantID) (Revocation, error)
 	if g.RevokedAt.IsZero() {
 		g.RevokedAt = now
 	}
+	if err := s.hold(ctx, &g); err != nil {
+		s.log.Warn("outbox", "err", err) // then the device may be told twice
+	}
+	s.bell.ring()
 	r := Revocation{Grant: g, Device: d}
 	r.EndsBy = lastEnd(&r.Device, out)
 	s.audit(ctx, AuditEntry{Event: "grant.revoke", Result: "granted", User: r.Grant.Owner, Device: r.Device.Audience(), Grant: id})
@@ -221,21 +225,36 @@ func pieces(ended []TokenRecord) [][][]byte {
 	return append(slices.Collect(slices.Chunk(hashes, HashesPerNews)), nil)[:max(1, (len(hashes)+HashesPerNews-1)/HashesPerNews)]
 }
 
+// hold keeps the outbox from telling of a grant, because the caller does so himself. If he dies it does it after TellTime.
+func (s *Server) hold(ctx context.Context, g *Grant) error {
+	now := s.now()
+	waiting, err := s.waiting(ctx, g, now)
+	if err != nil || len(waiting) == 0 {
+		return err
+	}
+	return s.store.Retry(ctx, now.Add(TellTime), waiting...)
+}
+
 // confirmed notes what the device has said: nothing of the grant waits for it any more.
 func (s *Server) confirmed(ctx context.Context, g *Grant) error {
 	now := s.now()
-	waiting, err := s.store.Waiting(ctx, g.Device, now)
+	waiting, err := s.waiting(ctx, g, now)
 	if err != nil {
 		return err
 	}
-	var told []int64
-	for _, m := range waiting {
-		if m.Grant == g.ID {
-			told = append(told, m.ID)
-		}
-	}
-	if err := s.store.Told(ctx, now, told...); err != nil {
+	if err := s.store.Told(ctx, now, waiting...); err != nil {
 		return err
 	}
 	return s.store.Confirm(ctx, g.ID, now)
+}
+
+// waiting are the messages of a grant that its device has not confirmed.
+func (s *Server) waiting(ctx context.Context, g *Grant, now time.Time) (list []int64, err error) {
+	all, err := s.store.Waiting(ctx, g.Device, now)
+	for _, m := range all {
+		if m.Grant == g.ID {
+			list = append(list, m.ID)
+		}
+	}
+	return list, err
 }

@@ -15,7 +15,7 @@ const (
 	RefreshPause  = 2 * time.Second  // D19: a second use within it is the same moment, not a lost answer
 	RefreshGrace  = 30 * time.Second // D19: how long a lost answer to a refresh can be asked for again
 	ReplayGrace   = time.Minute      // D20: a second redemption within it may be a retransmission
-	TellTime      = 20 * time.Second // who revokes a grant tells the device himself; from then on the outbox does
+	TellTime      = 20 * time.Second // who revokes a grant tells the device himself; after that the outbox does
 	UploadsGrant  = 6                // D18: uploads per grant and hour
 	UploadsDevice = 60               // D18: uploads per device and hour
 

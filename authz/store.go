@@ -124,8 +124,7 @@ type Grants interface {
 // GrantChanges are the conditional writes on a grant.
 type GrantChanges interface {
 	// Revoke ends a grant and returns its tokens that have not expired. It is idempotent. Once it has returned no Mint
-	// for that grant succeeds. The outbox has the word to the device; it becomes due after TellTime, in which the caller
-	// tries himself.
+	// for that grant succeeds.
 	Revoke(ctx context.Context, id pop.GrantID, now time.Time) ([]TokenRecord, error)
 	// Confirm notes when the device first answered to the revocation; a grant that is not revoked is ErrNotFound.
 	Confirm(ctx context.Context, id pop.GrantID, now time.Time) error

@@ -36,7 +36,7 @@ func TestLadderIsHKDFOverTheWrittenInfo(t *testing.T) {
 
 func TestNoTwoKeysOfALadderAreEqual(t *testing.T) {
 	purposes := []provision.Purpose{provision.PurposeOSCORE, provision.PurposeToken, provision.PurposeCnf,
-		provision.PurposeNewsDown, provision.PurposeNewsUp, provision.PurposePSK}
+		provision.PurposeNewsDown, provision.PurposeNewsUp, provision.PurposePSK, provision.PurposeServerPSK}
 	seen := make(map[string]string)
 	for _, purpose := range purposes {
 		for _, id := range []provision.DeviceID{{1}, {2}} {

@@ -57,6 +57,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"a caller who has left gets nothing", cancelledCaller},
 		{"a code is redeemed once by 1,000 at a time", parallelRedemption},
 		{"a revoked grant never mints", revokeAgainstMint},
+		{"what a replayed code gave ends, and the list's index grows", replayedCode},
 		{"sequences never go back", sequencesNeverGoBack},
 		{"sequences are unique in parallel", parallelSequences},
 		{"a clock that went back stops minting", steppedClock},
