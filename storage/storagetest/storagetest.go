@@ -102,6 +102,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"a sweep goes in batches", sweepInBatches},
 		{"a sweep keeps what is needed", sweepKeepsWhatIsNeeded},
 		{"a sweep removes what is damaged", sweepOfDamage},
+		{"a sweep erases claims", sweepErasesClaims},
 		{"a tampered log is found", tamperedLogIsFound},
 		{"a truncated log is found", truncatedLogIsFound},
 		{"a log is pruned", logIsPruned},

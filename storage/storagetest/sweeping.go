@@ -143,3 +143,18 @@ func sweepOfDamage(t *testing.T, db Database) {
 	get(store.Sweep(ctx, evening.Add(day), 100))(t)
 	equal(t, "tokens", rows(t, db, "tokens"), 0)
 }
+
+// Claims go at the end of their token though its row stays, and count until none is left.
+func sweepErasesClaims(t *testing.T, db Database) {
+	ctx, store := t.Context(), house(t, db)
+	for i := range 3 {
+		r := token(fmt.Sprint(i))
+		r.Claims, r.Kept = []byte("claims"), evening.Add(9*time.Hour)
+		must(t, store.Mint(ctx, spec(""), issue(r)))
+	}
+	for i, want := range []int{2, 1, 0} {
+		equal(t, fmt.Sprint("batch ", i), get(store.Sweep(ctx, token("").Expires, 2))(t), want)
+	}
+	equal(t, "tokens", rows(t, db, "tokens"), 3)
+	equal(t, "claims", get(store.Token(ctx, token("1").ID))(t).Claims, nil)
+}

@@ -41,7 +41,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error
 			return total, fmt.Errorf("sweep %s: %w", t.table, err)
 		}
 	}
-	if err := s.eraseClaims(ctx, at, limit); err != nil {
+	if err := add(s.eraseClaims(ctx, at, limit)); err != nil {
 		return total, fmt.Errorf("sweep claims: %w", err)
 	}
 	if err := add(s.sweepTokens(ctx, at, limit)); err != nil {
@@ -53,11 +53,11 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error
 	return total, nil
 }
 
-// eraseClaims lets go of what introspection has nothing more to tell of (D3). The rows stay.
-func (s *Store) eraseClaims(ctx context.Context, at int64, limit int) error {
-	_, err := s.remove(ctx, ask(`UPDATE tokens SET claims = NULL WHERE id IN (SELECT id FROM tokens
+// eraseClaims lets go of what introspection has nothing more to tell of (D3). The rows stay; they count like removed ones, so
+// that housekeeping goes on until none is left.
+func (s *Store) eraseClaims(ctx context.Context, at int64, limit int) (int, error) {
+	return s.remove(ctx, ask(`UPDATE tokens SET claims = NULL WHERE id IN (SELECT id FROM tokens
 		WHERE claims IS NOT NULL AND ends_at <= $1 ORDER BY ends_at LIMIT $2)`, at, limit))
-	return err
 }
 
 func (s *Store) remove(ctx context.Context, by query) (removed int, err error) {
