@@ -57,6 +57,9 @@ func (c Collection) Answer(q Query) (Answer, error) {
 		return Answer{Full: full, Cursor: c.cursor()}, nil
 	}
 	if len(c.Updates) == 0 {
+		if q.Cursor != nil && c.Dropped && *q.Cursor < c.Before { // what came after it is not kept any more
+			return Answer{Diffs: []Update{}, More: true}, nil
+		}
 		return Answer{Diffs: []Update{}}, nil
 	}
 	updates := c.Updates

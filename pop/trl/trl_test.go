@@ -223,3 +223,25 @@ func TestLongAnswer(t *testing.T) {
 		t.Errorf("%d bytes: got %v", len(long), err)
 	}
 }
+
+// A collection whose updates are all gone tells who asks for what came after one of them that something is missing.
+func TestCursorBeforeAnEmptyCollection(t *testing.T) {
+	n, floor := uint64(0), uint64(50)
+	old := uint64(7)
+	for _, tt := range []struct {
+		name       string
+		collection trl.Collection
+		cursor     *uint64
+		more       bool
+	}{
+		{"updates after the cursor are gone", trl.Collection{Before: floor, Dropped: true}, &old, true},
+		{"none was after the cursor", trl.Collection{Before: floor, Dropped: true}, &floor, false},
+		{"none is gone", trl.Collection{Before: floor}, &old, false},
+		{"no cursor", trl.Collection{Before: floor, Dropped: true}, nil, false},
+	} {
+		answer, err := tt.collection.Answer(trl.Query{Diff: &n, Cursor: tt.cursor})
+		if err != nil || answer.More != tt.more || len(answer.Diffs) != 0 || answer.Cursor != nil {
+			t.Errorf("%s: got %+v, %v", tt.name, answer, err)
+		}
+	}
+}
