@@ -30,6 +30,7 @@ var rules = []rule{
 	{From: "", Except: []string{"authz/grant"}, To: []string{"github.com/go-oauth2/oauth2"}, Why: "one door per library: go-oauth2 is behind authz/grant"},
 	{From: "", Except: []string{"pop/jose"}, To: []string{"github.com/lestrrat-go/jwx"}, Why: "one door per library: jwx is behind pop/jose"},
 	{From: "", Except: []string{"storage/postgres"}, To: []string{"github.com/jackc/pgx"}, Why: "one door per library: pgx is behind storage/postgres"},
+	{From: "", Except: []string{"storage/backup"}, To: []string{"filippo.io/age"}, Why: "one door per library: age is behind storage/backup"},
 	{From: "", Except: []string{"pop/coapsec/dtls", "scenarios/bench"}, To: []string{"github.com/pion/dtls"}, Why: "one door per library: pion/dtls is behind pop/coapsec/dtls, and a peer to be measured against"},
 	{From: "", Except: []string{"pop/coapsec/gocoap"}, To: goCoAPTransports, Why: "one door per library: of go-coap we use messages and codes; its transports are behind pop/coapsec/gocoap"},
 	{From: "", Except: []string{"cmd/latchkey/metrics"}, To: []string{"github.com/prometheus/client_golang"}, Why: "one door per library: Prometheus is behind cmd/latchkey/metrics"},

@@ -61,6 +61,7 @@ type Store interface {
 	RegistrationTokens
 	Leases
 	Housekeeping
+	Recovering
 	io.Closer
 }
 

@@ -305,6 +305,8 @@ func mintError(err error, r *request) error {
 		return &reasonError{told: refusal(policy.ReasonNoGrant), reason: gone.Error()}
 	case errors.Is(err, ErrSeriesEnded):
 		return noSuchKey(&r.device, "the series has ended")
+	case errors.Is(err, ErrLogWanted):
+		return &reasonError{told: &ace.Error{Code: ace.InvalidGrant, Description: "what was used up is not known before the device has been online; ask again then"}, reason: err.Error()}
 	case errors.Is(err, ErrKeySeen):
 		return &ace.Error{Code: ace.InvalidRequest, Description: "req_cnf: this key was used before; make a new one"}
 	}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"crypto/rand"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -74,13 +75,31 @@ func loadKey(path string) (StoreKey, error) {
 	return key, err
 }
 
-// createKey writes a file of its own and links it to the name, which fails if the name is taken: a key that is
-// already in use is never replaced, and nobody sees half of one.
 func createKey(path string) error {
 	var key StoreKey
 	if _, err := rand.Read(key[:]); err != nil {
 		return err
 	}
+	return writeKey(path, key)
+}
+
+// PutKey makes the key file of a restored store; made is false where it is there already. A file with another key is left
+// alone and refused.
+func PutKey(path string, key StoreKey) (made bool, err error) {
+	err = writeKey(path, key)
+	if !errors.Is(err, fs.ErrExist) {
+		return err == nil, err
+	}
+	there, err := loadKey(path)
+	if err == nil && subtle.ConstantTimeCompare(there[:], key[:]) != 1 {
+		err = fmt.Errorf("%s is the key of another store: give a new folder", path)
+	}
+	return false, err
+}
+
+// writeKey writes a file of its own and links it to the name, which fails if the name is taken: a key that is
+// already in use is never replaced, and nobody sees half of one.
+func writeKey(path string, key StoreKey) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".key-*") // mode 0600
 	if err != nil {
 		return err

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
@@ -25,13 +24,17 @@ type Options struct {
 	Key  StoreKey         // required; a database opens only with the key it was made with
 	Now  func() time.Time // default time.Now; used once, to remove what has expired
 	Rand io.Reader        // default crypto/rand
+	// KeepTables leaves the tables of a store that has some as they are: a store that a server runs on is not changed
+	// beneath it by a command of another version. A store whose tables are too old is then refused.
+	KeepTables bool
 
 	// Watch hears of each write transaction, how long it took until it was durable, and its error; nil for nobody. It is
 	// called concurrently and must not block.
 	Watch func(took time.Duration, err error)
 }
 
-// Open opens the store a URL names and brings its tables up to date: sqlite:PATH, or postgres://… as libpq writes it.
+// Open opens the store a URL names: sqlite:PATH, or postgres://… as libpq writes it. It makes the tables of an empty store
+// and brings older ones up to date; in PostgreSQL only while no older program is connected (docs/adr/0047).
 func Open(ctx context.Context, url string, o Options) (authz.Store, error) {
 	if o.Key == (StoreKey{}) {
 		return nil, errors.New("open store: no store key given")
@@ -46,14 +49,14 @@ func Open(ctx context.Context, url string, o Options) (authz.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	scheme, path, _ := strings.Cut(url, ":")
-	switch scheme {
-	case "sqlite":
-		return o.opened(sqlite.Open(ctx, path, sealer, o.Now()))
-	case "postgres", "postgresql":
-		return o.opened(postgres.Open(ctx, url, sealer, o.Now()))
+	engine, path, err := engineOf(url)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
 	}
-	return nil, fmt.Errorf("open store: %q is neither sqlite:PATH nor a postgres:// URL", scheme)
+	if engine == enginePostgres {
+		return o.opened(postgres.Open(ctx, url, sealer, o.Now(), o.KeepTables))
+	}
+	return o.opened(sqlite.Open(ctx, path, sealer, o.Now(), o.KeepTables))
 }
 
 // opened keeps a nil pointer from becoming a Store that is not nil.

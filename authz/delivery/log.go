@@ -15,6 +15,8 @@ import (
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
+var errLongLog = errors.New("the log goes on, though all that a device keeps was read")
+
 var errStuckLog = errors.New("the log does not go on after the entry asked for")
 
 // Collect asks a device for its access log and notes on the grants what was used up (D14). A second call for the same
@@ -52,14 +54,30 @@ func (e *Engine) collect(ctx context.Context, id provision.DeviceID) error {
 	if err != nil {
 		return err
 	}
+	wanted, err := e.store.LogWanted(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !wanted.IsZero() {
+		// The store went back: what was noted of entries seen before may be gone from it.
+		e.setCursor(id, 0)
+	}
+	if err := e.collectAll(ctx, &d); err != nil || wanted.IsZero() {
+		return err
+	}
+	return e.store.LogRead(ctx, id, wanted)
+}
+
+// collectAll reads to the end of the log.
+func (e *Engine) collectAll(ctx context.Context, d *authz.Device) error {
 	for range collectPages {
-		after := e.cursor(id)
-		entries, err := e.page(ctx, &d, after)
+		after := e.cursor(d.ID)
+		entries, err := e.page(ctx, d, after)
 		if err != nil || len(entries) == 0 {
 			return err
 		}
 		for _, entry := range entries {
-			if err := e.note(ctx, &d, entry); err != nil {
+			if err := e.note(ctx, d, entry); err != nil {
 				return err
 			}
 		}
@@ -67,9 +85,9 @@ func (e *Engine) collect(ctx context.Context, id provision.DeviceID) error {
 		if last <= after {
 			return errStuckLog
 		}
-		e.setCursor(id, last)
+		e.setCursor(d.ID, last)
 	}
-	return nil
+	return errLongLog
 }
 
 func (e *Engine) page(ctx context.Context, d *authz.Device, after uint64) ([]news.Entry, error) {

@@ -48,16 +48,13 @@ type houseOptions struct {
 	log     *slog.Logger                        // nil discards
 	watch   func(took time.Duration, err error) // of each write
 	observe func(o authz.Observation)           // of each decision
+	migrate bool                                // brings the tables up to date, as only a server may
 }
 
 func openHouse(ctx context.Context, dir string, c config, o houseOptions) (*house, error) {
-	key, err := storage.LoadOrCreateKey(filepath.Join(dir, keyFile))
+	store, err := openStore(ctx, dir, c, o)
 	if err != nil {
 		return nil, err
-	}
-	store, err := storage.Open(ctx, c.database(dir), storage.Options{Key: key, Watch: o.watch})
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
 	}
 	options := authz.Options{Log: o.log, TokenLife: time.Duration(c.TokenLife), Observe: o.observe}
 	if c.Limits {
@@ -69,6 +66,18 @@ func openHouse(ctx context.Context, dir string, c config, o houseOptions) (*hous
 		return nil, err
 	}
 	return &house{dir: dir, config: c, store: store, server: server}, nil
+}
+
+func openStore(ctx context.Context, dir string, c config, o houseOptions) (authz.Store, error) {
+	key, err := storage.LoadOrCreateKey(filepath.Join(dir, keyFile))
+	if err != nil {
+		return nil, err
+	}
+	store, err := storage.Open(ctx, c.database(dir), storage.Options{Key: key, Watch: o.watch, KeepTables: !o.migrate})
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	return store, nil
 }
 
 // database is the URL of the store.

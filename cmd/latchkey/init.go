@@ -42,23 +42,13 @@ func (t *tool) initCommand() *cobra.Command {
 // makeHouse writes the configuration last, so that a folder half made is made again. A folder with anything else in it
 // is left alone.
 func makeHouse(cmd *cobra.Command, dir string, c config) error {
-	path := filepath.Join(dir, configFile)
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := checkFolder(dir); err != nil {
 		return err
-	}
-	for _, e := range entries {
-		if e.Name() == configFile {
-			return fmt.Errorf("%s exists: this folder is made already", path)
-		}
-		if ours := []string{keyFile, socketFile, lockFile, "lost+found"}; !slices.Contains(ours, e.Name()) && !strings.HasPrefix(e.Name(), dbFile) {
-			return fmt.Errorf("%s holds %s and is no server's folder: give a new one", dir, e.Name())
-		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	h, err := openHouse(cmd.Context(), dir, c, houseOptions{})
+	h, err := openHouse(cmd.Context(), dir, c, houseOptions{migrate: true})
 	if err != nil {
 		return err
 	}
@@ -74,6 +64,23 @@ func writeConfig(dir string, c config) error {
 		return err
 	}
 	return writeNew(filepath.Join(dir, configFile), text)
+}
+
+// checkFolder wants a folder without configuration and without anything that is not ours, or none.
+func checkFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == configFile {
+			return fmt.Errorf("%s exists: this folder is made already", filepath.Join(dir, configFile))
+		}
+		if ours := []string{keyFile, socketFile, lockFile, "lost+found"}; !slices.Contains(ours, e.Name()) && !strings.HasPrefix(e.Name(), dbFile) {
+			return fmt.Errorf("%s holds %s and is no server's folder: give a new one", dir, e.Name())
+		}
+	}
+	return nil
 }
 
 // writeNew writes a file that must not exist yet, readable by its owner only, and makes it durable.

@@ -158,11 +158,11 @@ func (s *service) run(ctx context.Context) error {
 // openPatiently opens the store, waiting for a database that is down (F10); nil when told to stop before.
 func (s *service) openPatiently(ctx, alive context.Context) (*house, error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		h, err := openHouse(ctx, s.dir, s.config, houseOptions{log: s.log, watch: s.metrics.StoreWrite, observe: s.metrics.Observe})
+		h, err := openHouse(ctx, s.dir, s.config, houseOptions{log: s.log, watch: s.metrics.StoreWrite, observe: s.metrics.Observe, migrate: true})
 		if err == nil {
 			return h, nil
 		}
-		if !errors.Is(err, authz.ErrUnavailable) {
+		if !errors.Is(err, authz.ErrUnavailable) || errors.Is(err, authz.ErrRestored) {
 			return nil, err
 		}
 		s.log.Warn("the store is not available; waiting for it", "again_in", pause, "err", err)
@@ -178,6 +178,11 @@ func (s *service) openPatiently(ctx, alive context.Context) (*house, error) {
 
 // open starts everything that needs the store, and says that the server is there.
 func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (*coapsec.Endpoint, error) {
+	if made, err := h.store.Restored(alive); err != nil {
+		return nil, err
+	} else if !made.IsZero() {
+		s.log.Warn("the store was restored and is only read: run latchkey recover", "backup", made)
+	}
 	pages, err := console.New(h.server, s.log)
 	if err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func sealer(t *testing.T) *seal.Sealer {
 // TestServerAway stops PostgreSQL under an open store and starts it again (F11).
 func TestServerAway(t *testing.T) {
 	pg := pgtest.Own(t)
-	store, err := Open(t.Context(), pg.URL, sealer(t), time.Now())
+	store, err := Open(t.Context(), pg.URL, sealer(t), time.Now(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestServerAway(t *testing.T) {
 			t.Errorf("writing: got %v, want ErrUnavailable", err)
 		}
 	}
-	if _, err := Open(t.Context(), pg.URL, sealer(t), time.Now()); !errors.Is(err, authz.ErrUnavailable) {
+	if _, err := Open(t.Context(), pg.URL, sealer(t), time.Now(), false); !errors.Is(err, authz.ErrUnavailable) {
 		t.Errorf("opening: got %v, want ErrUnavailable", err)
 	}
 	if _, err := Inspect(t.Context(), pg.URL); !errors.Is(err, authz.ErrUnavailable) {
@@ -69,11 +69,11 @@ func TestNotAway(t *testing.T) {
 		"a user that does not exist":     strings.Replace(url, "postgres@", "nobody@", 1),
 		"no URL":                         "postgres://%zz",
 	} {
-		if _, err := Open(t.Context(), wrong, sealer(t), time.Now()); err == nil || errors.Is(err, authz.ErrUnavailable) {
+		if _, err := Open(t.Context(), wrong, sealer(t), time.Now(), false); err == nil || errors.Is(err, authz.ErrUnavailable) {
 			t.Errorf("%s: got %v, want another error", name, err)
 		}
 	}
-	e, err := openEngine(t.Context(), url)
+	e, err := openEngine(t.Context(), url, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestInspect(t *testing.T) {
 	if _, err := Inspect(t.Context(), url); err == nil {
 		t.Error("an empty schema has no version")
 	}
-	e, err := openEngine(t.Context(), url)
+	e, err := openEngine(t.Context(), url, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func (e *engine) Write(ctx context.Context, work func(context.Context, sqlstore.
 
 func newEngine(t *testing.T) *engine {
 	t.Helper()
-	e, err := openEngine(t.Context(), pgtest.Start(t))
+	e, err := openEngine(t.Context(), pgtest.Start(t), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestDeadlock(t *testing.T) {
 }
 
 func TestForgetfulServerIsRefused(t *testing.T) {
-	e, err := openEngine(t.Context(), pgtest.Start(t)+"&synchronous_commit=off")
+	e, err := openEngine(t.Context(), pgtest.Start(t)+"&synchronous_commit=off", false)
 	if err == nil {
 		e.Close()
 	}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/latchkey-ace/latchkey/migrations"
@@ -29,6 +30,9 @@ func Inspect(ctx context.Context, url string) (c sqlstore.Condition, err error) 
 			c.Durable = name + " is off"
 		}
 	}
-	c.Version, c.Known, err = migrations.PostgresVersions(ctx, e.db)
+	c.Known = migrations.Newest()
+	if c.Version, err = migrations.VersionPostgres(ctx, e.db); err == nil && c.Version == 0 {
+		err = errors.New("there are no tables in it")
+	}
 	return c, mark(err)
 }

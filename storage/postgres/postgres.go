@@ -22,9 +22,10 @@ import (
 	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
 )
 
-// Open opens the database of a postgres:// URL. Errors do not show the URL: it may hold a password.
-func Open(ctx context.Context, url string, sealer *seal.Sealer, now time.Time) (*sqlstore.Store, error) {
-	e, err := openEngine(ctx, url)
+// Open opens the database of a postgres:// URL. With keep the tables of a database that has some stay as they are. Errors
+// do not show the URL: it may hold a password.
+func Open(ctx context.Context, url string, sealer *seal.Sealer, now time.Time, keep bool) (*sqlstore.Store, error) {
+	e, err := openEngine(ctx, url, keep)
 	if err != nil {
 		return nil, fmt.Errorf("open PostgreSQL: %w", err)
 	}
@@ -41,12 +42,12 @@ type engine struct {
 	ledger sqlstore.Ledger
 }
 
-func openEngine(ctx context.Context, url string) (*engine, error) {
+func openEngine(ctx context.Context, url string, keep bool) (*engine, error) {
 	e, err := connect(url)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.start(ctx); err != nil {
+	if err := e.start(ctx, keep); err != nil {
 		return nil, errors.Join(mark(err), e.Close())
 	}
 	return e, nil
@@ -61,13 +62,13 @@ func connect(url string) (*engine, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTime
 	}
-	e := &engine{db: stdlib.OpenDB(*config)}
+	e := &engine{db: stdlib.OpenDB(*config, stdlib.OptionAfterConnect(present(migrations.Newest())))}
 	e.db.SetMaxOpenConns(maxConnections)
 	e.db.SetMaxIdleConns(maxConnections)
 	return e, nil
 }
 
-func (e *engine) start(ctx context.Context) error {
+func (e *engine) start(ctx context.Context, keep bool) error {
 	var sync string
 	if err := e.db.QueryRowContext(ctx, "SHOW synchronous_commit").Scan(&sync); err != nil {
 		return err
@@ -75,7 +76,7 @@ func (e *engine) start(ctx context.Context) error {
 	if sync == "off" {
 		return errors.New("synchronous_commit is off, so a crash would forget spent codes and revocations: set it to on")
 	}
-	return migrations.Postgres(ctx, e.db)
+	return arrive(ctx, e.db, keep)
 }
 
 // Reader runs on any connection.

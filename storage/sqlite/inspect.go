@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -35,6 +36,9 @@ func Inspect(ctx context.Context, path string) (c sqlstore.Condition, err error)
 	if journal != "wal" {
 		c.Durable = "journal_mode is " + journal
 	}
-	c.Version, c.Known, err = migrations.SQLiteVersions(ctx, db)
+	c.Known = migrations.Newest()
+	if c.Version, err = migrations.VersionSQLite(ctx, db); err == nil && c.Version == 0 {
+		err = errors.New("there are no tables in it")
+	}
 	return c, err
 }

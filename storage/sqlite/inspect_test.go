@@ -23,7 +23,7 @@ func TestInspect(t *testing.T) {
 	if _, err := os.Stat(path); err == nil {
 		t.Error("looking has made a file")
 	}
-	e, err := openEngine(t.Context(), path)
+	e, err := openEngine(t.Context(), path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestInspect(t *testing.T) {
 
 // TestDiskFull writes until SQLite may have no more pages (F8), and goes on when it may.
 func TestDiskFull(t *testing.T) {
-	e, err := openEngine(t.Context(), filepath.Join(t.TempDir(), "x.db"))
+	e, err := openEngine(t.Context(), filepath.Join(t.TempDir(), "x.db"), false)
 	if err != nil {
 		t.Fatal(err)
 	}

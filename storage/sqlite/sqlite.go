@@ -26,9 +26,10 @@ import (
 	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
 )
 
-// Open opens the database file, making it (mode 0600) if there is none.
-func Open(ctx context.Context, path string, sealer *seal.Sealer, now time.Time) (*sqlstore.Store, error) {
-	e, err := openEngine(ctx, path)
+// Open opens the database file, making it (mode 0600) if there is none. With keep the tables of a database that has some
+// stay as they are.
+func Open(ctx context.Context, path string, sealer *seal.Sealer, now time.Time, keep bool) (*sqlstore.Store, error) {
+	e, err := openEngine(ctx, path, keep)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -47,7 +48,7 @@ type engine struct {
 	reads   *statements
 }
 
-func openEngine(ctx context.Context, path string) (*engine, error) {
+func openEngine(ctx context.Context, path string, keep bool) (*engine, error) {
 	if path == "" {
 		return nil, errors.New("no path given")
 	}
@@ -71,15 +72,15 @@ func openEngine(ctx context.Context, path string) (*engine, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if err := e.start(ctx, path); err != nil {
+	if err := e.start(ctx, path, keep); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
 
 // start migrates before the writer takes the only connection that writes.
-func (e *engine) start(ctx context.Context, path string) error {
-	if err := migrations.SQLite(ctx, e.writing); err != nil {
+func (e *engine) start(ctx context.Context, path string, keep bool) error {
+	if err := migrate(ctx, e.writing, keep); err != nil {
 		return err
 	}
 	conn, err := e.writing.Conn(ctx)
@@ -93,6 +94,18 @@ func (e *engine) start(ctx context.Context, path string) error {
 	}
 	e.reads = newStatements(e.reading, false)
 	return nil
+}
+
+// migrate makes tables where there are none and, unless they are to stay, brings them up to date.
+func migrate(ctx context.Context, db *sql.DB, keep bool) error {
+	version, err := migrations.VersionSQLite(ctx, db)
+	if err != nil {
+		return err
+	}
+	if version == 0 || !keep && version < migrations.Newest() {
+		return migrations.SQLite(ctx, db)
+	}
+	return migrations.Check(version)
 }
 
 // create makes the file before SQLite does, because SQLite would let others read it; its log takes the file's mode.

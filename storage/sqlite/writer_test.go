@@ -17,7 +17,7 @@ import (
 // newEngine has a table of notes beside the others.
 func newEngine(t *testing.T) *engine {
 	t.Helper()
-	e, err := openEngine(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	e, err := openEngine(t.Context(), filepath.Join(t.TempDir(), "test.db"), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,9 +12,9 @@ import (
 
 const auditColumns = `at, event, result, reason, client_id, user_name, device, grant_id`
 
-// Record keeps a decision.
+// Record keeps a decision, also while the store is restored: refusals then are decisions too.
 func (s *Store) Record(ctx context.Context, e authz.AuditEntry) error {
-	err := s.engine.Write(ctx, func(_ context.Context, q Querier) error {
+	err := s.open().Write(ctx, func(_ context.Context, q Querier) error {
 		record(q, &e)
 		return nil
 	})

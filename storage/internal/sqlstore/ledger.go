@@ -154,7 +154,7 @@ func (l *ledger) close(ctx context.Context) error {
 	if len(ahead) == 0 {
 		return nil
 	}
-	return l.store.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+	return l.store.open().Write(ctx, func(ctx context.Context, q Querier) error {
 		for _, c := range ahead {
 			if err := l.note(ctx, q, c); err != nil {
 				return err

@@ -23,6 +23,7 @@ const (
 	adoptAtOnce      = 100                  // entries of before there were chains in one group, so that it can be pruned
 	chainIDSize      = 8                    // random bytes that make chains of a restored store differ
 	pageSize         = 1000                 // audit entries read at a time when all are verified
+	recoverAhead     = time.Minute          // D4 after a restore: clocks of nodes differ by less, so nothing given out is that far ahead
 	maxAuditTail     = 10_000               // entries read at once
 )
 

@@ -46,6 +46,9 @@ type standing struct {
 	from, until           sql.NullInt64
 	revoked, grantStopped sql.NullInt64
 	newest                sql.NullInt64
+	restored              int64
+	once                  sql.NullBool
+	logWanted             time.Time
 }
 
 // checkParties is the one place where a token is refused for what its parties have become. The newest sequence of any
@@ -54,14 +57,18 @@ func checkParties(ctx context.Context, q Querier, p *authz.Parties, now time.Tim
 	var f standing
 	err = one(ctx, q, ask(`SELECT d.epoch, d.state, d.owner, d.suspended_at, o.name, o.suspended_at, c.id, c.suspended_at,
 			u.name, u.suspended_at, g.owner, g.starts_at, g.ends_at, g.revoked_at, g.suspended_at,
-			(SELECT MAX(value) FROM sequences)
+			(SELECT MAX(value) FROM sequences), (SELECT COUNT(*) FROM meta WHERE name = '`+metaRestored+`'), g.once, d.log_wanted
 		FROM devices d LEFT JOIN users o ON o.name = d.owner LEFT JOIN clients c ON c.id = $2
 			LEFT JOIN users u ON u.name = $3 LEFT JOIN grants g ON g.id = $4 AND g.device_id = d.id
 		WHERE d.id = $1`, p.Device[:], p.Client, p.User, p.Grant[:]),
 		(*counter)(&f.epoch), &f.state, &f.owner, (*when)(&f.device), &f.holder.name, &f.holder.suspended, &f.client.name,
-		&f.client.suspended, &f.user.name, &f.user.suspended, &f.grant, &f.from, &f.until, &f.revoked, &f.grantStopped, &f.newest)
+		&f.client.suspended, &f.user.name, &f.user.suspended, &f.grant, &f.from, &f.until, &f.revoked, &f.grantStopped, &f.newest,
+		&f.restored, &f.once, (*when)(&f.logWanted))
 	if err != nil {
 		return 0, fmt.Errorf("device %q: %w", provision.Audience(p.Device), err)
+	}
+	if f.restored != 0 {
+		return 0, authz.ErrRestored
 	}
 	if now.Add(clockStep).Unix() < f.newest.Int64>>perSecond {
 		return 0, authz.ErrClockStepped
@@ -104,6 +111,8 @@ func (f *standing) checkGrant(p *authz.Parties, now int64) error {
 		return fmt.Errorf("grant %x: %w", p.Grant, authz.ErrGrantEnded)
 	case f.grantStopped.Int64 != 0, f.grant.String != f.owner:
 		return &authz.SuspendedError{What: "grant"}
+	case f.once.Bool && !f.logWanted.IsZero():
+		return fmt.Errorf("grant %x: %w", p.Grant, authz.ErrLogWanted)
 	}
 	return nil
 }

@@ -62,6 +62,7 @@ type Engine interface {
 // Store is an authz.Store.
 type Store struct {
 	engine keeping
+	guard  *guard // what engine passes on to
 	sealer *seal.Sealer
 	ledger *ledger
 	closed atomic.Bool
@@ -72,7 +73,8 @@ var _ authz.Store = (*Store)(nil)
 // New checks that the store key is the one the database was made with (a new database takes it) and removes what ended
 // before now. On an error the engine stays open.
 func New(ctx context.Context, engine Engine, sealer *seal.Sealer, now time.Time) (*Store, error) {
-	s := &Store{engine: keeping{engine}, sealer: sealer}
+	g := &guard{Engine: engine}
+	s := &Store{engine: keeping{g}, guard: g, sealer: sealer}
 	s.ledger = &ledger{store: s}
 	engine.Keep(s.ledger)
 	if err := s.checkKey(ctx); err != nil {
@@ -81,6 +83,11 @@ func New(ctx context.Context, engine Engine, sealer *seal.Sealer, now time.Time)
 	if err := s.adopted(ctx, now); err != nil {
 		return nil, err
 	}
+	restored, err := s.Restored(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g.restored.Store(!restored.IsZero())
 	if _, err := s.Sweep(ctx, now, maxSweep); err != nil {
 		return nil, fmt.Errorf("remove what has expired: %w", err)
 	}
@@ -103,22 +110,36 @@ var errKey = errors.New("the store was made with another store key: give the key
 // checkKey opens a sealed value known in advance. Of two processes that open a new database at once with different
 // keys one keeps it; the other reads the winner's value and is refused.
 func (s *Store) checkKey(ctx context.Context) error {
-	const name, known = "store-key", "latchkey store"
-	sealed, err := s.meta(ctx, name)
+	sealed, err := s.meta(ctx, metaKey)
 	if errors.Is(err, authz.ErrNotFound) {
-		if err := s.keepKey(ctx, name, known); err != nil {
+		if err := s.keepKey(ctx, metaKey, knownValue); err != nil {
 			return err
 		}
-		sealed, err = s.meta(ctx, name)
+		sealed, err = s.meta(ctx, metaKey)
 	}
 	if err != nil {
 		return fmt.Errorf("check of the store key: %w", err)
 	}
-	opened, err := s.sealer.Open(tableMeta, []byte(name), sealed)
-	if err != nil || subtle.ConstantTimeCompare(opened, []byte(known)) != 1 {
+	return opens(s.sealer, sealed)
+}
+
+const knownValue = "latchkey store"
+
+func opens(sealer *seal.Sealer, sealed []byte) error {
+	opened, err := sealer.Open(tableMeta, []byte(metaKey), sealed)
+	if err != nil || subtle.ConstantTimeCompare(opened, []byte(knownValue)) != 1 {
 		return errKey
 	}
 	return nil
+}
+
+// CheckKey says whether a database is of this store key, changing nothing.
+func CheckKey(ctx context.Context, q Querier, sealer *seal.Sealer) error {
+	var sealed []byte
+	if err := one(ctx, q, ask(`SELECT value FROM meta WHERE name = $1`, metaKey), &sealed); err != nil {
+		return fmt.Errorf("check of the store key: %w", err)
+	}
+	return opens(sealer, sealed)
 }
 
 func (s *Store) meta(ctx context.Context, name string) (value []byte, err error) {

@@ -32,6 +32,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error
 	if err != nil {
 		return 0, fmt.Errorf("sweep: %w", err)
 	}
+	if s.guard.restored.Load() {
+		return 0, nil
+	}
 	total := 0
 	add := func(n int, err error) error { total += n; return err }
 	for _, t := range sweeps {
