@@ -53,7 +53,7 @@ func (t *tool) backupKeyCommand() *cobra.Command {
 		Short: "Make a key pair for backups",
 		Long: "Makes a key pair of age. The secret key goes into the file, which belongs onto another machine or into a safe; the public\n" +
 			"key is printed, for latchkey backup --to.",
-		Example: "  latchkey backup key --out backup.key",
+		Example: "  latchkey backup key --out backup.key > recipients.txt",
 		Args:    command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if out == "" {
@@ -66,8 +66,10 @@ func (t *tool) backupKeyCommand() *cobra.Command {
 			if err := writeNew(out, fmt.Appendf(nil, "# public key: %s\n%s\n", public, secret)); err != nil {
 				return fmt.Errorf("%w: give a new file", err)
 			}
-			return t.say(cmd.OutOrStdout(), map[string]string{"public_key": public, "file": out},
-				"%s\nthe secret key is in %s: whoever has it can open backups, so keep it away from this machine", public, out)
+			if !t.json {
+				fmt.Fprintf(cmd.ErrOrStderr(), "latchkey: the secret key is in %s: whoever has it can open backups, so keep it away from this machine\n", out)
+			}
+			return t.say(cmd.OutOrStdout(), map[string]string{"public_key": public, "file": out}, "%s", public)
 		},
 	}
 	c.Flags().StringVar(&out, "out", "", "the file to make, mode 0600")
