@@ -195,7 +195,7 @@ func (h *house) onlyRead() {
 // afterRecover: the lock hears of the new epoch when it registers, and its log is read.
 func (h *house) afterRecover() {
 	h.t.Helper()
-	h.must(stage.Eventually(20*time.Second, func() bool { return h.ask("get", "/door") != nil })) // the session of before ends
+	h.must(stage.Eventually(20*time.Second, func() bool { return h.ask("get", "/door") != nil }))  // the session of before ends
 	h.must(stage.Eventually(20*time.Second, func() bool { return h.enter("view disarm") == nil })) // once its log is read
 	h.must(h.ask("get", "/door"))
 	h.must(h.ask("post", "/alarm/disarm"))
@@ -229,7 +229,7 @@ func TestLogIsWantedFirst(t *testing.T) {
 	h.must(h.ask("post", "/door/unlock"))
 }
 
-// TestBackupOfALeakedStore: what is in the store opens nothing (F111), and a backup without its key says nothing (F112).
+// TestBackupWithoutItsKey is F112: it says nothing and brings nothing back.
 func TestBackupWithoutItsKey(t *testing.T) {
 	h, commands := newHouse(t, ""), drill(t)
 	h.play(commands[0])

@@ -38,6 +38,7 @@ func Run(t *testing.T, fresh func(t *testing.T) storagetest.Database) {
 		{"recover is whole or nothing", recoverWhole},
 		{"recover again ends what came since", recoverAgain},
 		{"recover knows every table", everyTable},
+		{"a signing key that was withdrawn can be withdrawn again", withdrawnKey},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -226,3 +226,33 @@ func recoverAgain(t *testing.T, fresh func(t *testing.T) storagetest.Database) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// withdrawnKey: a backup of before a key was compromised has it as good (F110). Nobody can know, but it can be withdrawn
+// again, and what comes after is kept.
+func withdrawnKey(t *testing.T, fresh func(t *testing.T) storagetest.Database) {
+	db := fresh(t)
+	first := house(t, db)
+	file := save(t, db)
+	withdraw := func(store authz.Store) []authz.SigningKey {
+		must(t, store.UpdateSigningKeys(t.Context(), authz.SigningKey{ID: "1", From: evening, Until: morning, Withdrawn: morning}))
+		must(t, store.AddSigningKey(t.Context(), authz.SigningKey{ID: "2", Private: hash("second"), CreatedAt: morning, From: morning}))
+		keys, err := store.SigningKeys(t.Context())
+		must(t, err)
+		return keys
+	}
+	want := withdraw(first)
+	store, _ := restored(t, fresh, file)
+	recovered(t, store, morning)
+	keys, err := store.SigningKeys(t.Context())
+	if err != nil || len(keys) != 1 || !keys[0].Withdrawn.IsZero() {
+		t.Errorf("the keys of the backup: %d, %v", len(keys), err)
+	}
+	if got := withdraw(store); !reflect.DeepEqual(got, want) {
+		t.Error("withdrawn again, the keys are others than before")
+	}
+	// A backup of after keeps it withdrawn.
+	later, _ := restored(t, fresh, save(t, db))
+	if got, err := later.SigningKeys(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("keys of a later backup differ: %v", err)
+	}
+}
