@@ -256,3 +256,24 @@ func withdrawnKey(t *testing.T, fresh func(t *testing.T) storagetest.Database) {
 		t.Errorf("keys of a later backup differ: %v", err)
 	}
 }
+
+// Failover is F13: a standby is promoted that lacks the last commits. lose makes and follows the primary, does what it is
+// given on it so that the standby does not hear of it, and gives the standby, promoted. Whoever used something is the only
+// one who knows; recover ends it.
+func Failover(t *testing.T, primary storagetest.Database, lose func(live func()) storagetest.Database) {
+	store := house(t, primary)
+	at := morning
+	var lost lost
+	promoted := open(t, lose(func() {
+		lost = live(t, store, at)
+		must(t, store.Close())
+	}))
+	if code, err := promoted.Code(t.Context(), hash("open")); err != nil || !code.ConsumedAt.IsZero() {
+		t.Fatalf("the standby has not lost anything: %v, %v", code.ConsumedAt, err)
+	}
+	if r := recovered(t, promoted, at); !r.Made.IsZero() || r.Codes != 4 {
+		t.Errorf("got %+v", r)
+	}
+	deadAfterRecover(t, promoted, at)
+	aboveAfterRecover(t, promoted, lost, at)
+}

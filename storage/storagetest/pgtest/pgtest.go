@@ -103,8 +103,16 @@ func (s *server) find() error {
 	return errors.Join(err1, err2)
 }
 
-// make sets up a cluster. The test's own temporary directory will not do: another user cannot enter it.
-func (s *server) make() (err error) {
+// make sets up a cluster.
+func (s *server) make() error {
+	if err := s.place(); err != nil {
+		return err
+	}
+	return s.run("initdb", "-D", s.data(), "-A", "trust", "-U", "postgres", "--no-sync", "--no-locale", "-E", "UTF8")
+}
+
+// place finds a folder and a port. The test's own temporary directory will not do: another user cannot enter it.
+func (s *server) place() (err error) {
 	if s.dir, err = os.MkdirTemp("", "latchkey-postgres-"); err != nil {
 		return err
 	}
@@ -118,10 +126,7 @@ func (s *server) make() (err error) {
 		return err
 	}
 	_, s.port, err = net.SplitHostPort(l.Addr().String())
-	if err := errors.Join(err, l.Close()); err != nil {
-		return err
-	}
-	return s.run("initdb", "-D", s.data(), "-A", "trust", "-U", "postgres", "--no-sync", "--no-locale", "-E", "UTF8")
+	return errors.Join(err, l.Close())
 }
 
 func (s *server) data() string { return filepath.Join(s.dir, "data") }
