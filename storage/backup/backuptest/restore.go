@@ -109,8 +109,14 @@ func isOfOneMoment(t *testing.T, fresh func(t *testing.T) storagetest.Database) 
 
 func badBackups(t *testing.T, fresh func(t *testing.T) storagetest.Database) {
 	db := fresh(t)
-	house(t, db)
+	store := house(t, db)
+	for range 40 { // several chunks: the first may be good where a later one is not
+		must(t, store.Record(t.Context(), authz.AuditEntry{At: evening, Event: "long", Reason: strings.Repeat("x", 8000)}))
+	}
 	good := save(t, db)
+	if len(good) < 4*64<<10 {
+		t.Fatalf("only %d bytes", len(good))
+	}
 	_, another, err := backup.GenerateKey()
 	must(t, err)
 	flipped := func(at int) []byte {
@@ -130,6 +136,8 @@ func badBackups(t *testing.T, fresh func(t *testing.T) storagetest.Database) {
 		{"a bit of the first row", flipped(len(good) / 3), secretKey},
 		{"a bit of the last", flipped(len(good) - 1), secretKey},
 		{"without the last byte", good[:len(good)-1], secretKey},
+		{"a bit in the middle", flipped(len(good) / 2), secretKey},
+		{"without the last chunk", good[:len(good)/(64<<10)*(64<<10)], secretKey},
 		{"half of it", good[:len(good)/2], secretKey},
 		{"one byte more", append(bytes.Clone(good), 0), secretKey},
 	}
