@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/latchkey-ace/latchkey/migrations"
 	"github.com/latchkey-ace/latchkey/storage/backup"
@@ -79,6 +80,7 @@ func Restore(ctx context.Context, path string, version int64, work func(sqlstore
 func fill(ctx context.Context, path string, version int64, work func(sqlstore.Querier, []tables.Table) error) error {
 	db, err := connect(path, 1, url.Values{
 		"_txlock": {"immediate"}, "_journal_mode": {"MEMORY"}, "_synchronous": {"OFF"}, "_foreign_keys": {"1"},
+		"_pragma": {"cache_size(-" + strconv.Itoa(restoreCache) + ")"},
 	})
 	if err != nil {
 		return err

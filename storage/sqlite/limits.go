@@ -8,5 +8,6 @@ const (
 	maxBatch       = 128              // transactions in one commit: bounds what the first of them waits for the last
 	checkpointSize = 4000             // pages of write-ahead log (16 MB) before SQLite copies them back: fewer, longer copies
 	writerCache    = 16 << 10         // KiB of pages kept by the writer: the rows of a busy evening, so that commits read nothing
+	restoreCache   = 64 << 10         // KiB of pages while a backup comes back: its rows are in no index's order
 	minReaders     = 4                // connections that read
 )
