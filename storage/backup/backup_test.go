@@ -124,12 +124,12 @@ func TestPassphrase(t *testing.T) {
 func TestTruncatedAtEachByte(t *testing.T) {
 	to, keys := pair(t)
 	file := write(t, to)
-	for n := 0; n < len(file); n += 1 + n/400 {
+	for n := 0; n < len(file); n += 1 + n/60 {
 		if _, _, err := read(file[:n], keys); err == nil {
 			t.Fatalf("%d of %d bytes were taken for a backup", n, len(file))
 		}
 	}
-	for n := 0; n < len(file); n += 1 + n/200 {
+	for n := 0; n < len(file); n += 1 + n/40 {
 		changed := bytes.Clone(file)
 		changed[n] ^= 0x40
 		if _, _, err := read(changed, keys); err == nil {
