@@ -112,13 +112,15 @@ var recovery = []struct {
 	{"trl_updates", `DELETE FROM trl_updates`, none, nil},
 	{"counters", `INSERT INTO counters (name, value) VALUES ('` + counterTRL + `', $1), ('` + counterTRLFloor + `', $1)
 		ON CONFLICT (name) DO NOTHING`, value, nil},
-	{"counters", `UPDATE counters SET value = CASE WHEN value >= $1 THEN value + 1 ELSE $1 END`, value, nil},
+	{"counters", `UPDATE counters SET value = CASE WHEN value >= $1 THEN value + 1 ELSE $1 END
+		WHERE name IN ('` + counterTRL + `', '` + counterTRLFloor + `')`, value, nil},
 	{"counters", `UPDATE counters SET value = (SELECT MAX(value) FROM counters WHERE name IN ('` + counterTRL + `', '` + counterTRLFloor + `'))
 		WHERE name IN ('` + counterTRL + `', '` + counterTRLFloor + `')`, none, nil},
 	{"leases", `DELETE FROM leases`, none, nil},
 	{"meta", `DELETE FROM meta WHERE name = '` + metaRestored + `'`, none, nil},
 
 	{table: "audit"},        // what was decided
+	{table: "audit_chains"}, // and the chains of it, which go on; their counter is their register's length
 	{table: "client_keys"},  // keys that were used stay used
 	{table: "clients"},      // as they were
 	{table: "grants"},       // as they were: their owners look through them
