@@ -215,6 +215,9 @@ func (f *face) tokenError(err error) message.Message {
 	if !errors.As(err, &wire) {
 		return f.fault("token", err)
 	}
+	if wire.Code <= 0 { // without a number (RFC 9200 §8.4)
+		wire = &ace.Error{Code: ace.InvalidRequest, Description: wire.Error()}
+	}
 	code := codes.BadRequest
 	if wire.Code == ace.InvalidClient {
 		code = codes.Unauthorized

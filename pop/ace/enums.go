@@ -6,14 +6,30 @@ import (
 	"github.com/latchkey-ace/latchkey/pop"
 )
 
-// Grant types by name. refresh_token and password are known and refused; device_code has no number.
+// Grant types by name. password is known and refused.
 const (
 	GrantAuthorizationCode = "authorization_code"
 	GrantClientCredentials = "client_credentials"
+	GrantRefreshToken      = "refresh_token"
+	GrantDeviceCode        = "urn:ietf:params:oauth:grant-type:device_code" // RFC 8628 §3.4
+
+	grantPassword = "password"
 )
 
-// grantTypes in the order of IANA OAuth Grant Type CBOR Mappings (RFC 9200 §8.5): the index is the number.
-var grantTypes = []string{"password", GrantAuthorizationCode, GrantClientCredentials, "refresh_token"}
+// grantTypes by number of IANA OAuth Grant Type CBOR Mappings (RFC 9200 §8.5). Device code has none; the number is ours.
+var grantTypes = map[uint64]string{
+	0: grantPassword, 1: GrantAuthorizationCode, 2: GrantClientCredentials, 3: GrantRefreshToken, grantNumberDeviceCode: GrantDeviceCode,
+}
+
+// grantNumber is the number of a grant type, -1 for none.
+func grantNumber(name string) int64 {
+	for number, n := range grantTypes {
+		if n == name {
+			return int64(number)
+		}
+	}
+	return -1
+}
 
 // TokenType is an access token type (IANA OAuth Access Token Type CBOR Mappings, RFC 9200 §8.7). DPoP has no number.
 type TokenType int

@@ -33,6 +33,14 @@ const (
 	UnsupportedResponseType
 )
 
+// Codes of the token endpoint that have no number (RFC 8628 §3.5, RFC 9396 §5).
+const (
+	AuthorizationPending ErrorCode = -100 - iota
+	SlowDown
+	ExpiredToken
+	InvalidDetails
+)
+
 var errorNames = map[ErrorCode]string{
 	InvalidRequest:          "invalid_request",
 	InvalidClient:           "invalid_client",
@@ -46,6 +54,10 @@ var errorNames = map[ErrorCode]string{
 	ServerError:             "server_error",
 	TemporarilyUnavailable:  "temporarily_unavailable",
 	UnsupportedResponseType: "unsupported_response_type",
+	AuthorizationPending:    "authorization_pending",
+	SlowDown:                "slow_down",
+	ExpiredToken:            "expired_token",
+	InvalidDetails:          "invalid_authorization_details",
 }
 
 // String is the name in JSON.

@@ -65,7 +65,7 @@ func memberFromForm(row row, value string) (json.RawMessage, error) {
 		return nil, tooLong(len(value), MaxMessage)
 	case !utf8.ValidString(value):
 		return nil, errors.New("not UTF-8")
-	case row.param == ParamReqCnf || row.param == paramTokenUpload:
+	case row.param == ParamReqCnf || row.param == paramTokenUpload || row.param == paramDetails:
 		return json.RawMessage(value), nil
 	}
 	return json.Marshal(value)

@@ -26,6 +26,7 @@ const (
 	maxVerifier    = 128  // RFC 7636 §4.1
 	maxRedirectURI = 2048 // as long as a browser's address may safely be
 	maxScope       = 1024 // action names and short paths; binary AIF has its own bound of 16 entries
+	maxDetails     = 2048 // authorization_details: one device and its actions
 	maxUpload      = 256  // to_rs and from_rs: two nonces and two ids, with room for another profile
 	maxTokenHash   = 64   // RFC 9770 §3: 33 bytes for SHA-256
 	maxDescription = 256

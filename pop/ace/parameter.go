@@ -7,7 +7,7 @@ import "fmt"
 type Parameter int64
 
 // RFC 9200 §8.10 (table 5), RFC 9201 §9.3, RFC 9203 §9.5, in registry order. Left out on purpose, so ignored on input:
-// response_type 26, state 28, username 35, password 36, refresh_token 37 and the group parameters of RFC 9594.
+// response_type 26, state 28, username 35, password 36 and the group parameters of RFC 9594.
 const (
 	ParamAccessToken       Parameter = 1
 	ParamExpiresIn         Parameter = 2
@@ -24,6 +24,7 @@ const (
 	ParamErrorURI          Parameter = 32
 	ParamGrantType         Parameter = 33
 	ParamTokenType         Parameter = 34
+	ParamRefreshToken      Parameter = 37
 	ParamProfile           Parameter = 38
 	ParamCNonce            Parameter = 39
 	ParamNonce1            Parameter = 40
@@ -52,6 +53,7 @@ var rows = []row{
 	{ParamErrorURI, "error_uri", kindText},
 	{ParamGrantType, "grant_type", kindGrantType},
 	{ParamTokenType, "token_type", kindTokenType},
+	{ParamRefreshToken, "refresh_token", kindSecret},
 	{ParamProfile, "ace_profile", kindProfile},
 	{ParamCNonce, "cnonce", kindBytes},
 	{ParamNonce1, "nonce1", kindNone},
@@ -69,6 +71,8 @@ var rows = []row{
 	{paramTokenSeriesID, "token_series_id", kindRefused},
 	{paramRSURI, "rs_uri", kindTexts},
 	{paramCodeVerifier, "code_verifier", kindText},
+	{paramDeviceCode, "device_code", kindSecret},
+	{paramDetails, "authorization_details", kindDetails},
 }
 
 type row struct {

@@ -13,13 +13,16 @@ import (
 
 // TokenRequest is a request to /token (RFC 9200 §5.8.1). An empty string means that the parameter is absent.
 type TokenRequest struct {
-	GrantType        string // GrantAuthorizationCode or GrantClientCredentials; nothing else is ever decoded
+	GrantType        string // one of the grant types named here; nothing else is ever decoded
 	GrantTypeImplied bool   // CBOR without grant_type; to be refused over HTTP and for public clients (D12)
 	ClientID         string
 	ClientSecret     string
 	Code             string
 	RedirectURI      string
 	CodeVerifier     string
+	RefreshToken     string
+	DeviceCode       string // RFC 8628
+	Details          string // authorization_details (RFC 9396), a JSON array as text
 	Audience         string
 	Scope            Scope
 	ReqCnf           *pop.Confirmation
@@ -63,6 +66,9 @@ func newTokenRequest(f fields) (*TokenRequest, error) {
 		Code:         r.secret(ParamCode, maxSecret),
 		RedirectURI:  r.text(ParamRedirectURI, maxRedirectURI),
 		CodeVerifier: r.text(paramCodeVerifier, maxVerifier),
+		RefreshToken: r.secret(ParamRefreshToken, maxSecret),
+		DeviceCode:   r.secret(paramDeviceCode, maxSecret),
+		Details:      read(r, paramDetails, parseDetails),
 		Audience:     r.text(ParamAudience, maxName),
 		Scope:        read(r, ParamScope, parseRequestScope),
 		ReqCnf:       r.confirmation(ParamReqCnf),
@@ -93,11 +99,8 @@ func readGrantType(r *reader) (name string, implied bool) {
 	if _, ok := r.fields[ParamGrantType]; !ok {
 		return GrantClientCredentials, true
 	}
-	n := r.uint(ParamGrantType)
-	if n < uint64(len(grantTypes)) {
-		name = grantTypes[n]
-	}
-	if name != GrantAuthorizationCode && name != GrantClientCredentials {
+	name = grantTypes[r.uint(ParamGrantType)]
+	if name == "" || name == grantPassword {
 		r.fail(ParamGrantType, unsupportedGrant(name))
 	}
 	return name, false
@@ -143,12 +146,15 @@ func (r *TokenRequest) fields() (fields, error) {
 	w.secret(ParamCode, r.Code)
 	w.text(ParamRedirectURI, r.RedirectURI)
 	w.text(paramCodeVerifier, r.CodeVerifier)
+	w.secret(ParamRefreshToken, r.RefreshToken)
+	w.secret(paramDeviceCode, r.DeviceCode)
+	w.text(paramDetails, r.Details)
 	w.text(ParamAudience, r.Audience)
 	w.scope(ParamScope, r.Scope)
 	w.confirmation(ParamReqCnf, r.ReqCnf)
 	w.bytes(ParamCNonce, r.CNonce)
 	w.bytes(paramToRS, r.ToRS)
-	w.put(ParamGrantType, slices.Index(grantTypes, r.GrantType))
+	w.put(ParamGrantType, grantNumber(r.GrantType))
 	if r.TokenUpload != nil {
 		w.put(paramTokenUpload, *r.TokenUpload)
 	}

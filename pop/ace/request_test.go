@@ -72,6 +72,21 @@ var requests = []struct {
 		form: "grant_type=client_credentials&ace_profile=coap_oscore&token_upload=0" +
 			"&cnonce=bm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubg",
 	},
+	{
+		name: "a refresh token (RFC 6749 §6)",
+		want: TokenRequest{GrantType: GrantRefreshToken, RefreshToken: "tGzv3"},
+		cbor: "a2" + "182103" + "182545" + hexOf("tGzv3"),
+		json: `{"grant_type":"refresh_token","refresh_token":"tGzv3"}`,
+		form: "grant_type=refresh_token&refresh_token=tGzv3",
+	},
+	{
+		name: "a device code, with details (RFC 8628 §3.4, RFC 9396 §6)",
+		want: TokenRequest{GrantType: GrantDeviceCode, DeviceCode: "GmRhm", Details: `[{"type":"a\u003cb"}]`},
+		cbor: "a3" + "18211a00011174" + "3a00011173" + "45" + hexOf("GmRhm") + "3a00011174" + "75" + hexOf(`[{"type":"a\u003cb"}]`),
+		json: `{"grant_type":"urn:ietf:params:oauth:grant-type:device_code","device_code":"GmRhm",
+			"authorization_details": [ {"type": "a<b"} ]}`,
+		form: "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=GmRhm&authorization_details=%5B%7B%22type%22%3A%22a%3Cb%22%7D%5D",
+	},
 }
 
 const (
@@ -250,7 +265,10 @@ func TestRefusedCBORRequests(t *testing.T) {
 		{"an indefinite map", "bf182102ff", InvalidRequest, "map"},
 		{"bytes after the map", "a000", InvalidRequest, "map"},
 		{"password", "a1182100", UnsupportedGrantType, "password"},
-		{"refresh_token", "a1182103", UnsupportedGrantType, "refresh_token"},
+		{"a grant type without a number", "a1182104", UnsupportedGrantType, "grant type"},
+		{"details that are no array", "a2182102" + "3a00011174" + "62" + hexOf("{}"), InvalidDetails, "authorization_details"},
+		{"details in another spelling", "a2182102" + "3a00011174" + "63" + hexOf("[ ]"), InvalidDetails, "authorization_details"},
+		{"details with a name twice", "a2182102" + "3a00011174" + "6f" + hexOf(`[{"a":1,"a":2}]`), InvalidDetails, "authorization_details"},
 		{"a grant type without a name", "a1182104", UnsupportedGrantType, "grant type"},
 		{"grant type in text", "a1182172" + hexOf("client_credentials"), InvalidRequest, "grant_type"},
 		{"grant type null", "a11821f6", InvalidRequest, "grant_type"},
@@ -314,7 +332,8 @@ func TestRefusedJSONRequests(t *testing.T) {
 		{"too long", `{"x":"` + strings.Repeat("a", MaxMessage) + `"}`, InvalidRequest, "bytes"},
 		{"grant type as a number", `{"grant_type":2}`, InvalidRequest, "grant_type"},
 		{"password", `{"grant_type":"password"}`, UnsupportedGrantType, "password"},
-		{"device code", `{"grant_type":"urn:ietf:params:oauth:grant-type:device_code"}`, UnsupportedGrantType, "device_code"},
+		{"token exchange", `{"grant_type":"urn:ietf:params:oauth:grant-type:token-exchange"}`, UnsupportedGrantType, "token-exchange"},
+		{"details that are text", `{"grant_type":"client_credentials","authorization_details":"[]"}`, InvalidDetails, "authorization_details"},
 		{"audience of two", `{"audience":["a","b"]}`, InvalidRequest, "audience"},
 		{"audience null", `{"audience":null}`, InvalidRequest, "audience"},
 		{"both scopes", `{"scope":"a","scope_aif":"gYJiL2EB"}`, InvalidRequest, "scope"},

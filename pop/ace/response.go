@@ -15,16 +15,18 @@ import (
 
 // TokenResponse is the success answer of /token (RFC 9200 §5.8.2), CoAP 2.01 or HTTP 200.
 type TokenResponse struct {
-	AccessToken []byte        // an encoded CWT, or the ASCII of a compact JWT; nil when it was uploaded and not asked for
-	TokenType   TokenType     // 0: PoP
-	ExpiresIn   time.Duration // whole seconds; a client must not use a token of unknown lifetime
-	Scope       Scope         // zero: as requested
-	Cnf         *pop.Confirmation
-	Profile     pop.Profile // 0: absent
-	TokenUpload *uint       // nil: no upload was attempted; else UploadDone, UploadFailed or UploadNewSeries
-	TokenHash   []byte      // with UploadDone only
-	FromRS      []byte      // nil: absent; the content, without CBOR header and tag; with UploadDone only
-	RSURI       []string    // where the resource server may be reached, best first; hints, not trust (D13)
+	AccessToken  []byte        // an encoded CWT, or the ASCII of a compact JWT; nil when it was uploaded and not asked for
+	TokenType    TokenType     // 0: PoP
+	ExpiresIn    time.Duration // whole seconds; a client must not use a token of unknown lifetime
+	Scope        Scope         // zero: as requested
+	Cnf          *pop.Confirmation
+	Profile      pop.Profile // 0: absent
+	TokenUpload  *uint       // nil: no upload was attempted; else UploadDone, UploadFailed or UploadNewSeries
+	TokenHash    []byte      // with UploadDone only
+	FromRS       []byte      // nil: absent; the content, without CBOR header and tag; with UploadDone only
+	RefreshToken string      // "": none
+	Details      string      // authorization_details as granted (RFC 9396 §7), JSON as text; "": absent
+	RSURI        []string    // where the resource server may be reached, best first; hints, not trust (D13)
 }
 
 // Format hides the response, which holds secrets, from every verb.
@@ -63,16 +65,18 @@ func newTokenResponse(f fields) (*TokenResponse, error) {
 		}
 	}
 	resp := &TokenResponse{
-		AccessToken: r.bytes(ParamAccessToken, 1, MaxToken),
-		TokenType:   read(r, ParamTokenType, parseTokenTypeNumber),
-		ExpiresIn:   r.seconds(ParamExpiresIn),
-		Scope:       r.scope(ParamScope),
-		Cnf:         r.confirmation(ParamCnf),
-		Profile:     read(r, ParamProfile, parseResponseProfile),
-		TokenUpload: r.upload(paramTokenUpload),
-		TokenHash:   r.bytes(paramTokenHash, 1, maxTokenHash),
-		FromRS:      r.item(paramFromRS),
-		RSURI:       r.uris(paramRSURI),
+		AccessToken:  r.bytes(ParamAccessToken, 1, MaxToken),
+		TokenType:    read(r, ParamTokenType, parseTokenTypeNumber),
+		ExpiresIn:    r.seconds(ParamExpiresIn),
+		Scope:        r.scope(ParamScope),
+		Cnf:          r.confirmation(ParamCnf),
+		Profile:      read(r, ParamProfile, parseResponseProfile),
+		TokenUpload:  r.upload(paramTokenUpload),
+		TokenHash:    r.bytes(paramTokenHash, 1, maxTokenHash),
+		FromRS:       r.item(paramFromRS),
+		RSURI:        r.uris(paramRSURI),
+		RefreshToken: r.secret(ParamRefreshToken, maxSecret),
+		Details:      read(r, paramDetails, parseDetails),
 	}
 	if resp.TokenType == 0 {
 		resp.TokenType = TokenTypePoP
@@ -149,6 +153,8 @@ func (r *TokenResponse) fields() (fields, error) {
 	w.bytes(paramTokenHash, r.TokenHash)
 	w.bytes(paramFromRS, r.FromRS)
 	w.uris(paramRSURI, r.RSURI)
+	w.secret(ParamRefreshToken, r.RefreshToken)
+	w.text(paramDetails, r.Details)
 	w.put(ParamTokenType, int(cmp.Or(r.TokenType, TokenTypePoP)))
 	if r.Profile != 0 {
 		w.put(ParamProfile, int(r.Profile))

@@ -31,6 +31,7 @@ var (
 	kindTokenType    = kind{tokenTypeFromJSON, tokenTypeToJSON}
 	kindProfile      = kind{profileFromJSON, profileToJSON}
 	kindToken        = kind{tokenFromJSON, tokenToJSON}
+	kindDetails      = kind{detailsFromJSON, detailsToJSON}
 	// kindRefused may hold anything: it is the reader who refuses it (D10).
 	kindRefused = kind{
 		func(json.RawMessage) (any, error) { return true, nil },
@@ -160,7 +161,7 @@ func grantTypeFromJSON(raw json.RawMessage) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	number := slices.Index(grantTypes, name)
+	number := grantNumber(name)
 	if number < 0 {
 		return nil, unsupportedGrant(name)
 	}
@@ -169,7 +170,7 @@ func grantTypeFromJSON(raw json.RawMessage) (any, error) {
 
 func grantTypeToJSON(raw wire.RawMessage) (any, error) {
 	n, err := uintOf(raw)
-	if err != nil || n >= uint64(len(grantTypes)) {
+	if err != nil || grantTypes[n] == "" {
 		return nil, errors.New("unknown grant type")
 	}
 	return grantTypes[n], nil
@@ -235,6 +236,23 @@ func tokenToJSON(raw wire.RawMessage) (any, error) {
 		return string(token), nil
 	}
 	return encode64(token), nil
+}
+
+// detailsFromJSON keeps authorization_details as the text they are: their meaning is the server's.
+func detailsFromJSON(raw json.RawMessage) (any, error) {
+	if len(raw) == 0 || raw[0] != '[' {
+		return nil, errDetails
+	}
+	out, err := json.Marshal(raw) // in the one spelling that it is written in again
+	if err != nil {
+		return nil, errDetails
+	}
+	return string(out), nil
+}
+
+func detailsToJSON(raw wire.RawMessage) (any, error) {
+	s, err := textOf(raw)
+	return json.RawMessage(s), err
 }
 
 // isJWT tells a compact JWS or JWE from a CWT, whose first byte is a CBOR tag and no letter, and from base64url, which
