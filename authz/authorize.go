@@ -28,6 +28,8 @@ type AuthorizeRequest struct {
 	Audience            string
 	CodeChallenge       string
 	CodeChallengeMethod string
+	Details             string // authorization_details (RFC 9396), JSON; not beside Scope
+	Pushed              string // hash of the pushed request that this is; "" for one that came as it is
 }
 
 // Authorization is a request that was found good and waits for a person's yes.
@@ -79,6 +81,8 @@ func (s *Server) checkAuthorize(ctx context.Context, a *Authorization) error {
 	switch {
 	case !slices.Contains(a.Client.GrantTypes, AuthorizationCode):
 		return &ace.Error{Code: ace.UnauthorizedClient, Description: "this client may not use authorization_code"}
+	case a.Client.Settings.RequirePAR && r.Pushed == "":
+		return &ace.Error{Code: ace.InvalidRequest, Description: "this client must push its request to /par first (RFC 9126)"}
 	case r.ResponseType != "code":
 		return &ace.Error{Code: ace.UnsupportedResponseType, Description: "response_type must be code"}
 	case r.CodeChallengeMethod != "S256":
@@ -86,12 +90,22 @@ func (s *Server) checkAuthorize(ctx context.Context, a *Authorization) error {
 	case !isDigest(r.CodeChallenge):
 		return &ace.Error{Code: ace.InvalidRequest, Description: "code_challenge must be a SHA-256 in unpadded base64url"}
 	}
-	device, err := s.device(ctx, r.Audience)
-	if err != nil {
+	return s.readQuestion(ctx, a)
+}
+
+// readQuestion finds what a person is to be asked: which device, and which rights there.
+func (s *Server) readQuestion(ctx context.Context, a *Authorization) (err error) {
+	r := &a.Request
+	scope := ace.Scope{Words: r.Scope}
+	if r.Details != "" {
+		if r.Audience, scope, err = s.readDetails(ctx, r); err != nil {
+			return err
+		}
+	}
+	if a.Device, err = s.device(ctx, r.Audience); err != nil {
 		return err
 	}
-	a.Device = device
-	a.Asked, err = rightsOf(&device, ace.Scope{Words: r.Scope})
+	a.Asked, err = rightsOf(&a.Device, scope)
 	return err
 }
 
@@ -172,6 +186,9 @@ func (s *Server) Approve(ctx context.Context, a Authorization, user string) (str
 		return "", err
 	}
 	code, err := s.newCode(ctx, a, user, d)
+	if errors.Is(err, ErrNotFound) && a.Request.Pushed != "" {
+		return s.ErrorRedirect(a.Request, &ace.Error{Code: ace.InvalidRequest, Description: "request_uri was used already"}), nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -195,17 +212,25 @@ func (s *Server) newCode(ctx context.Context, a Authorization, user string, d po
 	now := s.now()
 	row := CodeGrant{
 		Client: a.Client.ID, User: user, RedirectURI: a.Request.RedirectURI, Challenge: a.Request.CodeChallenge,
-		Device: a.Device.ID, Rights: d.Rights, Grant: d.Grant, IssuedAt: now, ExpiresAt: now.Add(CodeLife),
+		Device: a.Device.ID, Rights: d.Rights, Grant: d.Grant, Details: a.Request.Details, IssuedAt: now, ExpiresAt: now.Add(CodeLife),
 	}
 	code, err := s.granter.NewCode(ctx, row)
 	if err != nil {
 		return "", fmt.Errorf("new code: %w", err)
 	}
 	row.Hash = HashSecret(code)
-	if err := s.store.AddCode(ctx, row, nil); err != nil {
+	if err := s.store.AddCode(ctx, row, pushed(a.Request.Pushed)); err != nil {
 		return "", fmt.Errorf("store code: %w", err)
 	}
 	return code, nil
+}
+
+// pushed is the hash of a pushed request, nil for none.
+func pushed(hash string) []byte {
+	if hash == "" {
+		return nil
+	}
+	return []byte(hash)
 }
 
 // ErrorRedirect is the error response of RFC 6749 §4.1.2.1 for a request whose redirect URI was found good.

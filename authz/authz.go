@@ -42,8 +42,10 @@ type Granter interface {
 type Judgement struct {
 	GrantType   string
 	Client      Client
-	Code        CodeGrant // the consumed row; zero for client_credentials
-	CodeValue   string    // as presented
+	Code        CodeGrant  // the consumed row; zero without a code
+	DeviceCode  DeviceCode // the consumed row; zero without
+	Family      Family     // of the refresh token that was used; zero without
+	CodeValue   string     // as presented
 	Verifier    string
 	RedirectURI string
 	Scope       string // text of the rights to be granted

@@ -30,12 +30,15 @@ type minted struct {
 	record    TokenRecord
 	material  pop.InputMaterial
 	expiresIn time.Duration
+	refresh   string // its refresh token, if the client is to have a new one
 }
 
 // checkKey takes the client's key, finds the one it had before, or makes one (ARCHITECTURE.md decision 11, D9, D10). A new
 // key gets its id in issue.
 func (s *Server) checkKey(ctx context.Context, r *request) error {
 	switch {
+	case r.shown.family != nil && r.shown.family.Material.MasterSecret != nil:
+		return s.keepKey(r)
 	case r.ReqCnf == nil:
 		r.key.material.MasterSecret = make([]byte, secretSize)
 		if _, err := io.ReadFull(s.rand, r.key.material.MasterSecret); err != nil {

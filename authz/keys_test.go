@@ -237,5 +237,5 @@ func TestRefusalOutlivesItsCaller(t *testing.T) {
 	hangUp()
 	// The grant type is refused before the store is asked, so only the entry needs it.
 	_, err := w.server.Token(ctx, authz.Caller{Client: w.phone}, &ace.TokenRequest{GrantType: "password"})
-	w.refused(err, ace.UnsupportedGrantType, "this server grants authorization_code and client_credentials")
+	w.refused(err, ace.UnsupportedGrantType, "this server does not grant that")
 }

@@ -131,6 +131,8 @@ type Requests interface {
 	AddRequest(ctx context.Context, r PushedRequest) error
 	// Request finds one that has not expired, without consuming it.
 	Request(ctx context.Context, hash []byte, now time.Time) (PushedRequest, error)
+	// ProlongRequest lets one that has not expired live until then at least.
+	ProlongRequest(ctx context.Context, hash []byte, now, until time.Time) error
 }
 
 // ErrPending says that nobody has answered for a device code yet; ErrDenied that the answer was no.

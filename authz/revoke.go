@@ -2,8 +2,7 @@ package authz
 
 import (
 	"context"
-	"crypto/subtle"
-	"encoding/binary"
+	"encoding/base64"
 	"errors"
 	"fmt"
 )
@@ -71,8 +70,8 @@ func (s *Server) refreshFamily(ctx context.Context, token []byte) (Family, bool,
 	if len(token) != refreshTokenSize {
 		return Family{}, false, nil
 	}
-	id, generation := FamilyID(token[:16]), binary.BigEndian.Uint32(token[16:20])
-	if subtle.ConstantTimeCompare(s.store.RefreshSecret(id, generation), token[20:]) != 1 {
+	id, _, ok := s.parseRefresh(base64.RawURLEncoding.EncodeToString(token))
+	if !ok {
 		return Family{}, false, nil
 	}
 	family, err := s.store.Family(ctx, id)

@@ -46,6 +46,7 @@ type request struct {
 	device   Device
 	key      possession
 	decision policy.Decision
+	worded   bool // asked with authorization_details
 }
 
 // shown is what the client has to show for itself, as read: Mint consumes it. Zero for client_credentials.
@@ -55,6 +56,8 @@ type shown struct {
 	agreed     aif.Rights  // what the person said yes to
 	grant      pop.GrantID // from which that came
 	code       []byte      // hash of the code, also of the one a refresh token came from
+	details    string      // authorization_details as agreed
+	family     *Family
 	consumedAt time.Time
 	use        use
 }
@@ -70,6 +73,8 @@ type use struct {
 var grants = map[string]func(*Server, context.Context, *request) error{
 	AuthorizationCode: (*Server).findCode,
 	ClientCredentials: func(*Server, context.Context, *request) error { return nil },
+	RefreshToken:      (*Server).findRefresh,
+	DeviceCodeGrant:   (*Server).findDeviceCode,
 }
 
 // Token answers a token request (RFC 6749 §3.2, RFC 9200 §5.8): it finds the audience, checks the possession key,
@@ -94,7 +99,7 @@ func (s *Server) Token(ctx context.Context, caller Caller, in *ace.TokenRequest)
 
 func (s *Server) token(ctx context.Context, r *request) (*ace.TokenResponse, error) {
 	steps := []func(context.Context, *request) error{
-		s.checkClient, s.findGrant, s.findDevice, s.checkPace, s.checkKey, s.checkUnspent, s.decideRights, s.checkDevice,
+		s.checkClient, s.narrow, s.findGrant, s.findDevice, s.checkPace, s.checkKey, s.checkUnspent, s.decideRights, s.checkDevice,
 	}
 	for _, step := range steps {
 		if err := step(ctx, r); err != nil {
@@ -136,7 +141,7 @@ func (r *request) entry(result string) AuditEntry {
 
 func (s *Server) checkClient(_ context.Context, r *request) error {
 	if grants[r.GrantType] == nil {
-		return &ace.Error{Code: ace.UnsupportedGrantType, Description: "this server grants authorization_code and client_credentials"}
+		return &ace.Error{Code: ace.UnsupportedGrantType, Description: "this server does not grant that"}
 	}
 	if !slices.Contains(r.caller.Client.GrantTypes, r.GrantType) {
 		return &ace.Error{Code: ace.UnauthorizedClient, Description: "this client may not use " + r.GrantType}
@@ -185,7 +190,7 @@ func (s *Server) findCode(ctx context.Context, r *request) error {
 	}
 	r.shown = shown{
 		user: code.User, device: code.Device, agreed: code.Rights, grant: code.Grant, code: code.Hash,
-		consumedAt: code.ConsumedAt, use: use{code: code.Hash},
+		details: code.Details, consumedAt: code.ConsumedAt, use: use{code: code.Hash},
 	}
 	return nil
 }
@@ -273,9 +278,14 @@ func (s *Server) mint(ctx context.Context, r *request) (minted, error) {
 			return Issued{}, err
 		}
 		var err error
-		token, err = s.issue(r, m, spec.Now)
-		return Issued{Token: token.record}, err
+		if token, err = s.issue(r, m, spec.Now); err != nil {
+			return Issued{}, err
+		}
+		return s.withFamily(r, m, &token, spec.Now)
 	})
+	if r.shown.family != nil && err != nil {
+		err = s.refreshError(ctx, r, err)
+	}
 	var spent *CodeSpentError
 	if errors.As(err, &spent) && spec.Code != nil {
 		return minted{}, s.replayed(ctx, r, spent.ConsumedAt)
@@ -285,7 +295,7 @@ func (s *Server) mint(ctx context.Context, r *request) (minted, error) {
 
 func (r *request) judgement(m Minting) Judgement {
 	return Judgement{
-		GrantType: r.GrantType, Client: r.caller.Client, Code: m.Code, CodeValue: r.Code,
+		GrantType: r.GrantType, Client: r.caller.Client, Code: m.Code, Family: m.Family, DeviceCode: m.DeviceCode, CodeValue: r.Code,
 		Verifier: r.CodeVerifier, RedirectURI: r.RedirectURI, Scope: r.decision.Rights.String(),
 	}
 }
@@ -316,7 +326,7 @@ func mintError(err error, r *request) error {
 // answer delivers the token and says where it went (RFC 9200 §5.8.2, SDC of the workflow draft §3).
 func (s *Server) answer(ctx context.Context, r *request, token minted) (*ace.TokenResponse, error) {
 	response := &ace.TokenResponse{
-		TokenType: ace.TokenTypePoP, ExpiresIn: token.expiresIn, RSURI: s.whereabouts(&r.device),
+		TokenType: ace.TokenTypePoP, ExpiresIn: token.expiresIn, RSURI: s.whereabouts(&r.device), RefreshToken: token.refresh, Details: r.grantedDetails(),
 	}
 	if !r.key.update() { // RFC 9203 §3.2: the client has the key already
 		cnf := confirmationOf(&r.device, token.material)

@@ -32,7 +32,7 @@ type flaw struct {
 }
 
 var flaws = []flaw{
-	{"another grant type", func(_ *world, a *attempt) { a.in.GrantType = "password" }, ace.UnsupportedGrantType, "this server grants authorization_code and client_credentials"},
+	{"another grant type", func(_ *world, a *attempt) { a.in.GrantType = "password" }, ace.UnsupportedGrantType, "this server does not grant that"},
 	{"a client that may not use codes", func(w *world, a *attempt) { a.caller = w.gateway }, ace.UnauthorizedClient, "this client may not use authorization_code"},
 	{"an unknown code", func(_ *world, a *attempt) { a.in.Code = strings.Repeat("A", 43) }, ace.InvalidGrant, "unknown code"},
 	{"another client", func(_ *world, a *attempt) { a.caller.ID = "mallory" }, ace.InvalidGrant, "code of another client"},
@@ -53,8 +53,8 @@ var flaws = []flaw{
 var single = []flaw{
 	{"no code", func(_ *world, a *attempt) { a.in.Code = "" }, ace.InvalidRequest, "code is missing"},
 	{"a code with one more letter", func(_ *world, a *attempt) { a.in.Code += "A" }, ace.InvalidGrant, "unknown code"},
-	{"no grant type", func(_ *world, a *attempt) { a.in.GrantType = "" }, ace.UnsupportedGrantType, "this server grants authorization_code and client_credentials"},
-	{"refresh", func(_ *world, a *attempt) { a.in.GrantType = "refresh_token" }, ace.UnsupportedGrantType, "this server grants authorization_code and client_credentials"},
+	{"no grant type", func(_ *world, a *attempt) { a.in.GrantType = "" }, ace.UnsupportedGrantType, "this server does not grant that"},
+	{"refresh", func(_ *world, a *attempt) { a.in.GrantType = "refresh_token" }, ace.UnauthorizedClient, "this client may not use refresh_token"},
 	{"a public client's own rights", func(_ *world, a *attempt) {
 		a.in.GrantType, a.caller.GrantTypes = authz.ClientCredentials, []string{authz.ClientCredentials}
 	}, ace.UnauthorizedClient, "a public client has no credentials to use"},

@@ -212,6 +212,9 @@ func (f *face) tokenError(err error) message.Message {
 	if errors.As(err, &limited) {
 		return tooMany(limited)
 	}
+	if busy := new(authz.BusyError); errors.As(err, &busy) {
+		return message.Message{Code: codes.ServiceUnavailable, Options: message.Options{{ID: message.MaxAge, Value: []byte{byte(busy.Wait / time.Second)}}}}
+	}
 	if !errors.As(err, &wire) {
 		return f.fault("token", err)
 	}

@@ -154,7 +154,7 @@ func TestTokenErrors(t *testing.T) {
 		{"more after the end", append(bytes.Clone(good), 0), ace.InvalidRequest},
 		{"no audience", raw(), ace.InvalidRequest},
 		{"grant type password", []byte{0xa1, 0x18, 0x21, 0x00}, ace.UnsupportedGrantType},
-		{"grant type refresh_token", []byte{0xa1, 0x18, 0x21, 0x03}, ace.UnsupportedGrantType},
+		{"grant type refresh_token", []byte{0xa1, 0x18, 0x21, 0x03}, ace.UnauthorizedClient},
 		{"a grant type without number", []byte{0xa1, 0x18, 0x21, 0x18, 0x63}, ace.UnsupportedGrantType},
 		{"an unknown device", encoded(t, ace.TokenRequest{Audience: "nowhere"}), ace.InvalidRequest},
 		{"an action that is not there", encoded(t, ace.TokenRequest{Audience: "front-door", Scope: ace.Scope{Words: "open"}}), ace.InvalidScope},

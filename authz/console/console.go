@@ -188,6 +188,31 @@ type SignInPage struct {
 	Request string
 	Return  string // origin or scheme the browser may be sent to right after: some browsers ask the form's page for leave
 	Again   bool   // the last try was wrong
+	Device  bool   // to answer for another screen, with the code shown there
+	Code    string
+}
+
+// CodeEntry is the page where the code of another screen is typed.
+type CodeEntry struct {
+	Again bool // the code that was typed is not, or no longer, good
+}
+
+// ShowCodeEntry asks for a code.
+func (c *Console) ShowCodeEntry(w http.ResponseWriter, q CodeEntry) {
+	status := http.StatusOK
+	if q.Again {
+		status = http.StatusNotFound
+	}
+	c.show(w, status, "code.html", "'self'", q)
+}
+
+// ShowDeviceConsent asks the person for another screen. Request is the code that stands on it.
+func (c *Console) ShowDeviceConsent(w http.ResponseWriter, p Person, q Consent) {
+	c.show(w, http.StatusOK, "device.html", "'self'", struct {
+		Consent
+		Person string
+		Seal   string
+	}{q, p.Name, p.Seal("device "+q.Request, q.Rights)})
 }
 
 // ShowSignIn asks for name and password.

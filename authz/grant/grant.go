@@ -6,7 +6,8 @@
 // authenticated and the code consumed before (D20), the Manager sees no secret, no request and no store but one made
 // for the call, and what it does not ask is asked here. It issues nothing: its result is compared and dropped.
 //
-// Refresh tokens are not judged here yet; their grant type is refused. Start from New.
+// Of refresh tokens and device codes the Manager knows nothing that helps: it would refresh for any client and take any scope.
+// They are judged by what is asked here alone. Start from New.
 package grant
 
 import (
@@ -56,6 +57,9 @@ var grantTypes = map[string]oauth2.GrantType{
 // row that nobody consumed.
 func (e *Engine) Judge(ctx context.Context, j authz.Judgement) error {
 	kind, ok := grantTypes[j.GrantType]
+	if agreed := ours[j.GrantType]; agreed != nil {
+		return judgeOurs(&j, agreed)
+	}
 	if !ok {
 		return &ace.Error{Code: ace.UnsupportedGrantType}
 	}
@@ -75,6 +79,26 @@ func (e *Engine) Judge(ctx context.Context, j authz.Judgement) error {
 		return refusal(err)
 	}
 	return compare(info, &j)
+}
+
+// ours are the grant types that the Manager is not asked about, with what a person agreed to and to whom it was given.
+var ours = map[string]func(*authz.Judgement) (client string, agreed aif.Rights){
+	authz.RefreshToken:    func(j *authz.Judgement) (string, aif.Rights) { return j.Family.Client, j.Family.Rights },
+	authz.DeviceCodeGrant: func(j *authz.Judgement) (string, aif.Rights) { return j.DeviceCode.Client, j.DeviceCode.Rights },
+}
+
+func judgeOurs(j *authz.Judgement, of func(*authz.Judgement) (string, aif.Rights)) error {
+	client, agreed := of(j)
+	asked, err := aif.ParseText(j.Scope)
+	switch {
+	case !slices.Contains(j.Client.GrantTypes, j.GrantType):
+		return &ace.Error{Code: ace.UnauthorizedClient, Description: "this client may not use " + j.GrantType}
+	case client == "" || client != j.Client.ID:
+		return &ace.Error{Code: ace.InvalidGrant, Description: "not given to this client"}
+	case err != nil || asked.Empty() || !asked.Subset(agreed):
+		return &ace.Error{Code: ace.InvalidScope, Description: "more than was agreed to"}
+	}
+	return nil
 }
 
 // checkRow asks what the Manager leaves out.

@@ -183,8 +183,8 @@ func TestOneAnswerToEveryBadCode(t *testing.T) {
 	}
 }
 
-func TestJudgeKnowsTwoGrantTypes(t *testing.T) {
-	for _, kind := range []string{"", "password", "refresh_token", "__implicit", "implicit", "urn:custom", "Authorization_Code", "authorization_code "} {
+func TestJudgeKnowsItsGrantTypes(t *testing.T) {
+	for _, kind := range []string{"", "password", "__implicit", "implicit", "urn:custom", "Authorization_Code", "authorization_code "} {
 		for _, j := range []authz.Judgement{redemption(), service()} {
 			j.GrantType, j.Client.GrantTypes = kind, []string{kind}
 			wantCode(t, grant.New(nil).Judge(t.Context(), j), ace.UnsupportedGrantType)

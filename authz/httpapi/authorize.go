@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -37,7 +38,7 @@ func (f *face) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.console.ShowConsent(w, person, console.Consent{
-		App: a.Client.ID, Device: a.Device.Name, Actions: a.Device.Names(d.Rights), Until: d.Until,
+		App: appName(&a.Client), Device: a.Device.Name, Actions: a.Device.Names(d.Rights), Until: d.Until,
 		Once: len(d.Once) > 0, Request: r.URL.RawQuery, Rights: d.Rights.String(), Return: formTarget(a.Request.RedirectURI),
 	})
 }
@@ -98,6 +99,10 @@ func (f *face) login(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if form.Has("device") {
+		f.loginToDevice(w, r, form)
+		return
+	}
 	request := form.Get("request")
 	a, ok := f.check(w, r, request)
 	if !ok {
@@ -106,8 +111,7 @@ func (f *face) login(w http.ResponseWriter, r *http.Request) {
 	ok, err := f.console.SignIn(w, r, form.Get("user"), form.Get("password"))
 	var limited *throttle.Error
 	if errors.As(err, &limited) {
-		tooMany(w, limited)
-		f.console.ShowError(w, http.StatusTooManyRequests, "There were too many tries.", "Please wait "+limited.InWords()+", then go back and try again.")
+		f.tooManyTries(w, limited)
 		return
 	}
 	if err != nil {
@@ -124,7 +128,16 @@ func (f *face) login(w http.ResponseWriter, r *http.Request) {
 
 // check parses and checks an authorization request; if it is not good, the browser has been answered.
 func (f *face) check(w http.ResponseWriter, r *http.Request, query string) (authz.Authorization, bool) {
-	request, repeated, err := parseAuthorize(query)
+	request, repeated, err := f.parseAuthorize(r.Context(), query)
+	var nowhere *authz.NoRedirectError
+	if errors.As(err, &nowhere) {
+		f.console.ShowError(w, http.StatusBadRequest, "We cannot go on: "+nowhere.Reason+".", "Go back to the app and start again.")
+		return authz.Authorization{}, false
+	}
+	if errors.Is(err, authz.ErrUnavailable) {
+		f.broken(w, err)
+		return authz.Authorization{}, false
+	}
 	if err != nil {
 		f.console.ShowError(w, http.StatusBadRequest, "The app sent something we cannot read.", "Go back to the app and start again.")
 		return authz.Authorization{}, false
@@ -133,7 +146,6 @@ func (f *face) check(w http.ResponseWriter, r *http.Request, query string) (auth
 	if err == nil && repeated {
 		err = &ace.Error{Code: ace.InvalidRequest, Description: "a parameter is given twice"}
 	}
-	var nowhere *authz.NoRedirectError
 	var wire *ace.Error
 	switch {
 	case err == nil:
@@ -166,11 +178,35 @@ func parseAuthorize(query string) (r authz.AuthorizeRequest, repeated bool, err 
 	for _, values := range v {
 		repeated = repeated || len(values) > 1
 	}
+	return authorizeRequest(v), repeated, nil
+}
+
+// parseAuthorize reads a query, or the pushed request that it names: then nothing else in it counts but who asks (RFC 9126
+// §4, RFC 9101 §6.3).
+func (f *face) parseAuthorize(ctx context.Context, query string) (authz.AuthorizeRequest, bool, error) {
+	v, err := url.ParseQuery(query)
+	if err != nil || !v.Has("request_uri") {
+		return parseAuthorize(query)
+	}
+	if len(query) > maxQuery || len(v["request_uri"]) != 1 || len(v["client_id"]) != 1 {
+		return authz.AuthorizeRequest{}, false, errors.New("request_uri and client_id must be given once")
+	}
+	pushed, err := f.server.Pushed(ctx, v.Get("client_id"), v.Get("request_uri"))
+	if err != nil {
+		return authz.AuthorizeRequest{}, false, err
+	}
+	r, repeated, err := parseAuthorize(pushed.Query)
+	r.Pushed = string(pushed.Hash)
+	return r, repeated, err
+}
+
+func authorizeRequest(v url.Values) authz.AuthorizeRequest {
 	return authz.AuthorizeRequest{
 		ResponseType: v.Get("response_type"), ClientID: v.Get("client_id"), RedirectURI: v.Get("redirect_uri"),
 		State: v.Get("state"), Scope: v.Get("scope"), Audience: v.Get("audience"),
 		CodeChallenge: v.Get("code_challenge"), CodeChallengeMethod: v.Get("code_challenge_method"),
-	}, repeated, nil
+		Details: v.Get("authorization_details"),
+	}
 }
 
 // form reads a posted form from the body alone.

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
@@ -43,6 +44,10 @@ func New(server *authz.Server, pages *console.Console, log *slog.Logger) http.Ha
 	mux.HandleFunc("POST /authorize", f.answer)
 	mux.HandleFunc("POST /login", f.login)
 	mux.HandleFunc("POST /token", f.token)
+	mux.HandleFunc("POST /par", f.push)
+	mux.HandleFunc("POST /device_authorization", f.askDevice)
+	mux.HandleFunc("GET /device", f.device)
+	mux.HandleFunc("POST /device", f.answerDevice)
 	mux.HandleFunc("POST /introspect", f.introspect)
 	mux.HandleFunc("POST /revoke", f.revoke)
 	mux.HandleFunc("GET /jwks", f.jwks)
@@ -166,6 +171,7 @@ func (f *face) tokenError(w http.ResponseWriter, err error) {
 	var wire *ace.Error
 	var below *httpError
 	var limited *throttle.Error
+	var busy *authz.BusyError
 	status := http.StatusBadRequest
 	switch {
 	case errors.As(err, &below):
@@ -178,6 +184,10 @@ func (f *face) tokenError(w http.ResponseWriter, err error) {
 		f.log.Warn("token", "err", err)
 		w.Header().Set("Retry-After", retryAfter)
 		writeJSON(w, http.StatusServiceUnavailable, []byte(`{"error":"temporarily_unavailable"}`))
+		return
+	case errors.As(err, &busy):
+		w.Header().Set("Retry-After", strconv.Itoa(int(busy.Wait/time.Second)))
+		writeJSON(w, http.StatusServiceUnavailable, []byte(`{"error":"temporarily_unavailable","error_description":"this is being done already; see Retry-After"}`))
 		return
 	case !errors.As(err, &wire):
 		f.log.Error("token", "err", err)
@@ -225,7 +235,10 @@ func (f *face) metadata(w http.ResponseWriter, _ *http.Request) {
 		"jwks_uri":                                       issuer + "/jwks",
 		"response_types_supported":                       []string{"code"},
 		"response_modes_supported":                       []string{"query"},
-		"grant_types_supported":                          []string{authz.AuthorizationCode, authz.ClientCredentials},
+		"pushed_authorization_request_endpoint":          issuer + "/par",
+		"device_authorization_endpoint":                  issuer + "/device_authorization",
+		"authorization_details_types_supported":          []string{authz.DetailsType},
+		"grant_types_supported":                          []string{authz.AuthorizationCode, authz.ClientCredentials, authz.RefreshToken, authz.DeviceCodeGrant},
 		"code_challenge_methods_supported":               []string{"S256"},
 		"token_endpoint_auth_methods_supported":          []authz.AuthMethod{authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost},
 		"authorization_response_iss_parameter_supported": true,

@@ -35,7 +35,12 @@ func TestMetadata(t *testing.T) {
 	want := map[string]any{
 		"issuer": w.url, "authorization_endpoint": w.url + "/authorize", "token_endpoint": w.url + "/token", "jwks_uri": w.url + "/jwks",
 		"response_types_supported": []any{"code"}, "response_modes_supported": []any{"query"},
-		"grant_types_supported":                          []any{"authorization_code", "client_credentials"},
+		"pushed_authorization_request_endpoint": w.url + "/par",
+		"device_authorization_endpoint":         w.url + "/device_authorization",
+		"authorization_details_types_supported": []any{"latchkey_device"},
+		"grant_types_supported": []any{
+			"authorization_code", "client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code",
+		},
 		"code_challenge_methods_supported":               []any{"S256"},
 		"token_endpoint_auth_methods_supported":          []any{"none", "client_secret_basic", "client_secret_post"},
 		"authorization_response_iss_parameter_supported": true,
@@ -73,7 +78,8 @@ func TestRoutes(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	takes := map[string][]string{
-		"/authorize": {"GET", "HEAD", "POST"}, "/token": {"POST"}, "/introspect": {"POST"}, "/revoke": {"POST"}, "/login": {"POST"}, "/jwks": {"GET", "HEAD"},
+		"/authorize": {"GET", "HEAD", "POST"}, "/token": {"POST"}, "/introspect": {"POST"}, "/revoke": {"POST"}, "/par": {"POST"},
+		"/device_authorization": {"POST"}, "/device": {"GET", "HEAD", "POST"}, "/login": {"POST"}, "/jwks": {"GET", "HEAD"},
 		"/.well-known/oauth-authorization-server": {"GET", "HEAD"}, "/": {"GET", "HEAD"},
 	}
 	for path, methods := range takes {
@@ -89,7 +95,7 @@ func TestRoutes(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"/par", "/register", "/device_authorization", "/userinfo", "/attestation-challenge", "/.well-known/openid-configuration",
+		"/register", "/userinfo", "/attestation-challenge", "/.well-known/openid-configuration",
 		"/.well-known/jwks.json", "/api/v1", "/metrics", "/healthz", "/debug/pprof/", "/console", "/token/", "/authorize/", "/pages/signin.html", "/..%2f..%2fetc/passwd",
 	} {
 		for _, method := range []string{"GET", "POST"} {

@@ -31,6 +31,12 @@ func tooMany(w http.ResponseWriter, e *throttle.Error) {
 	w.Header().Set("Cache-Control", "no-store")
 }
 
+// tooManyTries is tooMany for people.
+func (f *face) tooManyTries(w http.ResponseWriter, e *throttle.Error) {
+	tooMany(w, e)
+	f.console.ShowError(w, http.StatusTooManyRequests, "There were too many tries.", "Please wait "+e.InWords()+", then go back and try again.")
+}
+
 // place is where a client's guesses come from; "" on loopback, which is not limited.
 func place(r *http.Request) string {
 	if from := origin.From(r.Context()).Address; from.IsValid() && !from.IsLoopback() {

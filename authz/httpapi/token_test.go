@@ -169,9 +169,9 @@ func badQuestions(secret string) []badToken {
 		{name: "credentials in two places", kind: formType, body: own + "&client_id=gateway&client_secret=" + secret, headers: auth, status: 400, code: "invalid_request"},
 		{name: "another client inside", kind: formType, body: own + "&client_id=phone", headers: auth, status: 400, code: "invalid_request"},
 
-		{name: "a refresh token", kind: formType, body: "grant_type=refresh_token&refresh_token=x", headers: auth, status: 400, code: "unsupported_grant_type"},
+		{name: "a refresh token", kind: formType, body: "grant_type=refresh_token&refresh_token=x", headers: auth, status: 400, code: "unauthorized_client"},
 		{name: "a password", kind: formType, body: "grant_type=password&username=alice&password=x", headers: auth, status: 400, code: "unsupported_grant_type"},
-		{name: "a device code", kind: formType, body: "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code", headers: auth, status: 400, code: "unsupported_grant_type"},
+		{name: "a device code", kind: formType, body: "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code", headers: auth, status: 400, code: "unauthorized_client"},
 		{name: "an invented grant", kind: formType, body: "grant_type=implicit", headers: auth, status: 400, code: "unsupported_grant_type"},
 		{name: "a code by a client for itself only", kind: formType, body: redemption("x").Encode() + "&client_id", headers: auth, status: 400, code: "invalid_request"},
 		{name: "a public client's own rights", kind: formType, body: own + "&client_id=phone", status: 400, code: "unauthorized_client"},

@@ -27,6 +27,12 @@ func (s *Store) Request(ctx context.Context, hash []byte, now time.Time) (authz.
 	return r, nil
 }
 
+// ProlongRequest lets a pushed request live longer.
+func (s *Store) ProlongRequest(ctx context.Context, hash []byte, now, until time.Time) error {
+	return s.change(ctx, "pushed request", ask(`UPDATE requests SET expires_at = CASE WHEN expires_at > $3 THEN expires_at ELSE $3 END
+		WHERE hash = $1 AND expires_at > $2`, present(hash), ms(now), ms(until)))
+}
+
 const deviceCodeColumns = `hash, client_id, device_id, asked, details, bound_key, pace, polled_at, answer, user_name, rights,
 	grant_id, issued_at, ends_at, consumed_at`
 
