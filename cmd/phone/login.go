@@ -25,6 +25,8 @@ type loginFlags struct {
 	redirect string
 	user     string
 	stdin    bool
+	byCode   bool
+	push     bool
 }
 
 func (p *phone) loginCommand() *cobra.Command {
@@ -33,7 +35,8 @@ func (p *phone) loginCommand() *cobra.Command {
 		Use:   "login",
 		Short: "Ask the person in the browser; the answer is redeemed by phone token within a minute",
 		Example: "  phone login --issuer http://localhost:8080 --client phone --device front-door --scope unlock\n" +
-			"  phone login --issuer http://localhost:8080 --client phone --device front-door --user mum --password-stdin < password.txt",
+			"  phone login --issuer http://localhost:8080 --client phone --device front-door --user mum --password-stdin < password.txt\n" +
+			"  phone login --issuer http://localhost:8080 --client tv --device front-door --by-code",
 		Args: command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.login(cmd, f) },
 	}
@@ -44,6 +47,8 @@ func (p *phone) loginCommand() *cobra.Command {
 	c.Flags().StringVar(&f.redirect, "redirect-uri", "http://127.0.0.1/callback", "the registered redirect URI; its port is free")
 	c.Flags().StringVar(&f.user, "user", "", "without a browser: sign in as this person and say yes")
 	c.Flags().BoolVar(&f.stdin, "password-stdin", false, "read the person's password from standard input")
+	c.Flags().BoolVar(&f.byCode, "by-code", false, "show a code that the person types in on another screen; phone token then waits for the answer")
+	c.Flags().BoolVar(&f.push, "push", false, "send the request straight to the server, and the browser only a reference to it")
 	return c
 }
 
@@ -54,11 +59,17 @@ func (p *phone) login(cmd *cobra.Command, f loginFlags) error {
 	if (f.user != "") != f.stdin {
 		return errors.New("--user and --password-stdin go together")
 	}
+	if f.byCode && (f.stdin || f.push) {
+		return errors.New("--by-code goes without --user and --push")
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), loginTime)
 	defer cancel()
-	c, err := client.Discover(ctx, f.Issuer, client.Options{ID: f.Client, Rand: rand.Reader, HTTP: p.trace(cmd).http(client.NewHTTP())})
+	c, err := client.Discover(ctx, f.Issuer, client.Options{ID: f.Client, Rand: rand.Reader, HTTP: p.trace(cmd).http(client.NewHTTP()), Push: f.push})
 	if err != nil {
 		return err
+	}
+	if f.byCode {
+		return p.loginElsewhere(ctx, cmd, c, f.memory)
 	}
 	p.trace(cmd).words("phone → server  may the app %s on %s? (authorization code, PKCE)", orAll(f.Scope), f.Audience)
 	ask := client.Ask{Audience: f.Audience, Scope: f.Scope, Redirect: f.redirect}
@@ -81,6 +92,21 @@ func (p *phone) login(cmd *cobra.Command, f loginFlags) error {
 		return err
 	}
 	return p.say(cmd.OutOrStdout(), map[string]string{"session": p.session}, "allowed; run phone token within a minute")
+}
+
+// loginElsewhere shows a code; the answer is waited for by phone token.
+func (p *phone) loginElsewhere(ctx context.Context, cmd *cobra.Command, c *client.Client, m memory) error {
+	p.trace(cmd).words("phone → server  may the app %s on %s? the person answers elsewhere (device authorization)", orAll(m.Scope), m.Audience)
+	login, err := c.LoginElsewhere(ctx, client.Ask{Audience: m.Audience, Scope: m.Scope})
+	if err != nil {
+		return fmt.Errorf("login at %s for device %q: %w", m.Issuer, m.Audience, err)
+	}
+	m.Device = &login
+	if err := p.store(m); err != nil {
+		return err
+	}
+	said := map[string]any{"session": p.session, "user_code": login.UserCode, "address": login.Address, "address_with_code": login.WithCode, "expires_at": login.ExpiresAt}
+	return p.say(cmd.OutOrStdout(), said, "open %s on any screen and type in %s; phone token waits for the answer", login.Address, login.UserCode)
 }
 
 func orAll(scope string) string {

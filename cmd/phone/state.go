@@ -15,12 +15,13 @@ import (
 
 // memory is one session's file: the login that waits to be redeemed, and the token session.
 type memory struct {
-	Issuer   string        `json:"issuer"`
-	Client   string        `json:"client"`
-	Audience string        `json:"audience"`
-	Scope    string        `json:"scope"`
-	Code     *client.Code  `json:"code,omitempty"`
-	Session  *client.Saved `json:"session,omitempty"`
+	Issuer   string              `json:"issuer"`
+	Client   string              `json:"client"`
+	Audience string              `json:"audience"`
+	Scope    string              `json:"scope"`
+	Code     *client.Code        `json:"code,omitempty"`
+	Device   *client.DeviceLogin `json:"device_login,omitempty"` // answered on another screen
+	Session  *client.Saved       `json:"session,omitempty"`
 }
 
 var sessionName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)

@@ -28,6 +28,7 @@ type tokenFlags struct {
 	print    bool
 	secret   bool
 	nonce    bool
+	refresh  bool
 }
 
 func (p *phone) tokenCommand() *cobra.Command {
@@ -36,8 +37,9 @@ func (p *phone) tokenCommand() *cobra.Command {
 		Use:   "token",
 		Short: "Redeem the login for a token and its key",
 		Long: "Redeems the login of phone login. The server delivers the token to a device that is online; else phone deliver\n" +
-			"shows it to the device. With --client-secret-stdin the app asks for itself, without a person.",
-		Example: "  phone token\n  phone token --make-key\n" +
+			"shows it to the device. A session that was redeemed is renewed if the server gave a refresh token. With\n" +
+			"--client-secret-stdin the app proves itself: with --issuer it asks for itself, without a person.",
+		Example: "  phone token\n  phone token --make-key\n  phone token --refresh\n" +
 			"  phone token --client-secret-stdin --issuer http://localhost:8080 --client gateway --device front-door < secret.txt",
 		Args: command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.token(cmd, f) },
@@ -47,7 +49,8 @@ func (p *phone) tokenCommand() *cobra.Command {
 	c.Flags().BoolVar(&f.print, "print", false, "print the token (not its key) as base64url")
 	c.Flags().BoolVar(&f.nonce, "ask-device", false, "first ask the device (--to) for a nonce to put into the token")
 	c.Flags().StringVar(&p.to, "to", "", "for --ask-device: the device's address")
-	c.Flags().BoolVar(&f.secret, "client-secret-stdin", false, "client credentials: read the app's secret from standard input")
+	c.Flags().BoolVar(&f.secret, "client-secret-stdin", false, "read the app's secret from standard input")
+	c.Flags().BoolVar(&f.refresh, "refresh", false, "renew the token, also while a login waits")
 	c.Flags().StringVar(&f.Issuer, "issuer", "", "for client credentials: the authorization server")
 	c.Flags().StringVar(&f.Client, "client", "", "for client credentials: the app's name")
 	c.Flags().StringVar(&f.Audience, "device", "", "for client credentials: the device")
@@ -56,14 +59,21 @@ func (p *phone) tokenCommand() *cobra.Command {
 }
 
 func (p *phone) token(cmd *cobra.Command, f tokenFlags) error {
-	ctx, cancel := context.WithTimeout(cmd.Context(), tokenTime)
-	defer cancel()
 	m, secret, err := p.grant(cmd, f)
 	if err != nil {
 		return err
 	}
-	want := client.Want{Code: m.Code, Audience: m.Audience, Upload: !f.noUpload}
-	if m.Code == nil {
+	patience := tokenTime
+	if m.Device != nil {
+		patience += time.Until(m.Device.ExpiresAt) // for the person to answer
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), patience)
+	defer cancel()
+	if renews(m, f) {
+		return p.refresh(ctx, cmd, m, f, secret)
+	}
+	want := client.Want{Code: m.Code, Device: m.Device, Audience: m.Audience, Upload: !f.noUpload}
+	if m.Code == nil && m.Device == nil {
 		want.Scope = m.Scope
 	}
 	if f.makeKey {
@@ -88,6 +98,7 @@ func (p *phone) token(cmd *cobra.Command, f tokenFlags) error {
 			return err
 		}
 	}
+	m.Device = nil // from here on in memory alone: on disk it stays until it was redeemed
 	p.trace(cmd).words("phone → server  %s", describeWant(want))
 	s, err := c.Token(ctx, want, p.saver(m))
 	if err != nil {
@@ -101,6 +112,9 @@ func describeWant(w client.Want) string {
 	words := "the app's own credentials"
 	if w.Code != nil {
 		words = "the code and its verifier"
+	}
+	if w.Device != nil {
+		words = "has the person answered?"
 	}
 	if w.Key != nil {
 		words += ", a possession key made here"
@@ -124,26 +138,38 @@ func describeSaved(s client.Saved) string {
 	return fmt.Sprintf("a token of %d bytes and its key: %s", len(s.Token), s.Scope)
 }
 
-// grant finds what stands for the token: the saved login, or the app's own secret.
-func (p *phone) grant(cmd *cobra.Command, f tokenFlags) (memory, string, error) {
-	if !f.secret {
-		m, err := p.load()
-		if err == nil && m.Code == nil {
-			err = errors.New("this login was redeemed: run phone login again")
-		}
-		return m, "", err
-	}
-	if f.Issuer == "" || f.Client == "" || f.Audience == "" {
+// grant finds what stands for the token: the saved login or session, or the app's own secret.
+func (p *phone) grant(cmd *cobra.Command, f tokenFlags) (m memory, secret string, err error) {
+	own := f.secret && (f.Issuer != "" || f.Client != "" || f.Audience != "")
+	switch {
+	case !own && (f.Issuer != "" || f.Client != "" || f.Audience != "" || f.Scope != ""):
+		return memory{}, "", errors.New("--issuer, --client, --device and --scope go with --client-secret-stdin")
+	case own && (f.Issuer == "" || f.Client == "" || f.Audience == ""):
 		return memory{}, "", errors.New("say where, who and for what: --issuer URL --client ID --device NAME")
+	case own:
+		m = f.memory
+	default:
+		if m, err = p.load(); err != nil {
+			if f.secret {
+				err = fmt.Errorf("%w, or let the app ask for itself: --issuer URL --client ID --device NAME", err)
+			}
+			return memory{}, "", err
+		}
+		if m.Code == nil && m.Device == nil && !renews(m, f) {
+			return memory{}, "", errors.New("this login was redeemed: run phone login again")
+		}
 	}
-	secret, err := command.ReadLine(cmd.InOrStdin(), maxSecret)
+	if !f.secret {
+		return m, "", nil
+	}
+	secret, err = command.ReadLine(cmd.InOrStdin(), maxSecret)
 	if err == nil && secret == "" {
 		err = errors.New("it is empty")
 	}
 	if err != nil {
 		return memory{}, "", fmt.Errorf("the app's secret on standard input: %w", err)
 	}
-	return f.memory, secret, nil
+	return m, secret, nil
 }
 
 func (p *phone) nonce(ctx context.Context, cmd *cobra.Command) ([]byte, error) {

@@ -57,7 +57,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // hidden are the members whose values would be of use to a thief.
-var hidden = []string{"code", "code_verifier", "client_secret", "k", "ms"}
+var hidden = []string{"code", "code_verifier", "client_secret", "refresh_token", "device_code", "request_uri", "k", "ms"}
 
 // body shows a JSON body and puts it back; other bodies are pages and forms with passwords.
 func (t trace) body(h http.Header, body *io.ReadCloser) string {

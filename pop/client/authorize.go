@@ -45,7 +45,7 @@ type attempt struct {
 	redirect string
 }
 
-func (c *Client) begin(ask Ask) (attempt, error) {
+func (c *Client) begin(ctx context.Context, ask Ask) (attempt, error) {
 	state, err := c.random(16)
 	if err != nil {
 		return attempt{}, err
@@ -63,7 +63,30 @@ func (c *Client) begin(ask Ask) (attempt, error) {
 	if ask.Scope != "" {
 		q.Set("scope", ask.Scope)
 	}
-	return attempt{url: c.authorize + "?" + q.Encode(), state: state, verifier: verifier, redirect: ask.Redirect}, nil
+	if c.push {
+		if q, err = c.pushed(ctx, q); err != nil {
+			return attempt{}, err
+		}
+	}
+	return attempt{url: c.at.Authorization + "?" + q.Encode(), state: state, verifier: verifier, redirect: ask.Redirect}, nil
+}
+
+// pushed hands a request to the server and returns the query that stands for it (RFC 9126 §2 and §4): what is asked does
+// not go through the browser.
+func (c *Client) pushed(ctx context.Context, q url.Values) (url.Values, error) {
+	if c.at.Push == "" {
+		return nil, errors.New("this server takes no pushed authorization requests")
+	}
+	var answer struct {
+		URI string `json:"request_uri"`
+	}
+	if err := c.postForm(ctx, c.at.Push, q, http.StatusCreated, &answer); err != nil {
+		return nil, fmt.Errorf("pushed authorization request: %w", err)
+	}
+	if answer.URI == "" {
+		return nil, errors.New("pushed authorization request: no request_uri")
+	}
+	return url.Values{"client_id": {c.ID}, "request_uri": {answer.URI}}, nil
 }
 
 func (c *Client) random(n int) (string, error) {
@@ -105,7 +128,7 @@ func (c *Client) Login(ctx context.Context, ask Ask, open func(address string) e
 	}
 	u.Host = l.Addr().String()
 	ask.Redirect = u.String()
-	a, err := c.begin(ask)
+	a, err := c.begin(ctx, ask)
 	if err != nil {
 		_ = l.Close()
 		return Code{}, err
@@ -143,7 +166,7 @@ func callback(path string, answers chan<- url.Values) http.Handler {
 
 // Headless answers the server's own pages with a person's name and password, for scripts. It walks the real forms.
 func (c *Client) Headless(ctx context.Context, ask Ask, user, password string) (Code, error) {
-	a, err := c.begin(ask)
+	a, err := c.begin(ctx, ask)
 	if err != nil {
 		return Code{}, err
 	}

@@ -1,6 +1,6 @@
 // Package client is the client role of ACE-OAuth: get a token from the authorization server (authorization code with
 // PKCE, or client credentials), deliver it to a device, and talk to the device under OSCORE or DTLS, whichever the device
-// speaks (RFC 6749, RFC 7636, RFC 8252, RFC 9200, RFC 9202, RFC 9203).
+// speaks (RFC 6749, RFC 7636, RFC 8252, RFC 9200, RFC 9202, RFC 9203). Refresh tokens, pushed authorization requests and device authorization work with it (RFC 6749 §6, RFC 9126, RFC 8628).
 //
 // It trusts the issuer it was given and what the token response says; creation hints and addresses are hints. Start
 // from Discover, then Client.Login and Client.Token; a Session talks to the device, over an Association if it speaks DTLS.
@@ -16,6 +16,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,10 +35,11 @@ type Client struct {
 	Rand   io.Reader
 	Now    func() time.Time
 
-	issuer    string
-	authorize string
-	token     string
-	http      *http.Client
+	issuer string
+	at     metadata
+	push   bool
+	wait   func(context.Context, time.Duration) error
+	http   *http.Client
 }
 
 // String hides the secret.
@@ -50,6 +52,9 @@ type Options struct {
 	Rand   io.Reader        // nil: crypto/rand
 	Now    func() time.Time // nil: time.Now; says when a token will have ended
 	HTTP   *http.Client     // nil: NewHTTP
+	Push   bool             // push authorization requests (RFC 9126) even to a server that does not demand it of everybody
+	// Wait lets time pass before a server is asked again; nil: a timer. It returns the error of a context that ends.
+	Wait func(ctx context.Context, d time.Duration) error
 }
 
 // NewHTTP is the HTTP client of a Client without one: it follows no redirects and gives up after 15 s.
@@ -57,11 +62,14 @@ func NewHTTP() *http.Client {
 	return &http.Client{Timeout: httpTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// metadata is what we use of RFC 8414.
+// metadata is what we use of RFC 8414, RFC 9126 §5 and RFC 8628 §4.
 type metadata struct {
 	Issuer        string `json:"issuer"`
 	Authorization string `json:"authorization_endpoint"`
 	Token         string `json:"token_endpoint"`
+	Push          string `json:"pushed_authorization_request_endpoint"`
+	MustPush      bool   `json:"require_pushed_authorization_requests"`
+	Device        string `json:"device_authorization_endpoint"`
 }
 
 // Discover reads the server's metadata (RFC 8414 §3). The issuer must be https, or http on a loopback host.
@@ -69,7 +77,7 @@ func Discover(ctx context.Context, issuer string, o Options) (*Client, error) {
 	if err := checkIssuer(issuer); err != nil {
 		return nil, err
 	}
-	c := &Client{ID: o.ID, Secret: o.Secret, Rand: o.Rand, Now: o.Now, issuer: issuer, http: o.HTTP}
+	c := &Client{ID: o.ID, Secret: o.Secret, Rand: o.Rand, Now: o.Now, issuer: issuer, push: o.Push, wait: o.Wait, http: o.HTTP}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
@@ -78,6 +86,9 @@ func Discover(ctx context.Context, issuer string, o Options) (*Client, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.wait == nil {
+		c.wait = pause
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, issuer+"/.well-known/oauth-authorization-server", nil)
 	if err != nil {
@@ -94,8 +105,19 @@ func Discover(ctx context.Context, issuer string, o Options) (*Client, error) {
 	if m.Issuer != issuer {
 		return nil, fmt.Errorf("metadata says issuer %q, not %q", m.Issuer, issuer)
 	}
-	c.authorize, c.token = m.Authorization, m.Token
+	c.at, c.push = m, c.push || m.MustPush
 	return c, checkEndpoints(issuer, m)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func checkIssuer(issuer string) error {
@@ -117,7 +139,10 @@ func checkEndpoints(issuer string, m metadata) error {
 	if err != nil {
 		return err
 	}
-	for _, endpoint := range []string{m.Authorization, m.Token} {
+	for i, endpoint := range []string{m.Authorization, m.Token, m.Push, m.Device} {
+		if optional := i > 1; optional && endpoint == "" {
+			continue
+		}
 		u, err := url.Parse(endpoint)
 		if err != nil || u.Scheme != home.Scheme || u.Host != home.Host {
 			return fmt.Errorf("endpoint %q is not at the issuer", endpoint)
@@ -149,7 +174,7 @@ func (c *Client) Request(ctx context.Context, in ace.TokenRequest) (*ace.TokenRe
 	if err != nil {
 		return nil, fmt.Errorf("token request: %w", err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.token, strings.NewReader(string(body)))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.at.Token, strings.NewReader(string(body)))
 	if err != nil {
 		return nil, err
 	}
@@ -179,11 +204,60 @@ func parseAnswer(response *http.Response, answer []byte) (*ace.TokenResponse, er
 		if err != nil {
 			return nil, fmt.Errorf("token endpoint: status %d", response.StatusCode)
 		}
-		return nil, refused
+		return nil, orBusy(response, refused)
 	}
 	out, err := ace.ParseTokenResponseJSON(answer)
 	if err != nil {
 		return nil, fmt.Errorf("token response: %w", err)
 	}
 	return out, nil
+}
+
+// BusyError says that the server cannot answer now, and when it is worth asking again.
+type BusyError struct {
+	After time.Duration
+	Err   error // what the server said
+}
+
+func (e *BusyError) Error() string { return fmt.Sprintf("%v; ask again in %v", e.Err, e.After) }
+
+func (e *BusyError) Unwrap() error { return e.Err }
+
+// orBusy reads Retry-After of a 503 (RFC 9110 §10.2.3), in seconds; another form of it counts as none.
+func orBusy(response *http.Response, refused error) error {
+	seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 16)
+	if response.StatusCode != http.StatusServiceUnavailable || err != nil {
+		return refused
+	}
+	return &BusyError{After: time.Duration(seconds) * time.Second, Err: refused}
+}
+
+// postForm sends a form as this client and reads the JSON object that comes with status want into out.
+func (c *Client) postForm(ctx context.Context, endpoint string, form url.Values, want int, out any) error {
+	if c.Secret == "" {
+		form.Set("client_id", c.ID)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", ace.MediaTypeForm)
+	if c.Secret != "" {
+		request.SetBasicAuth(url.QueryEscape(c.ID), url.QueryEscape(c.Secret))
+	}
+	status, body, err := c.do(request)
+	if err != nil {
+		return err
+	}
+	if status != want {
+		refused, err := ace.ParseErrorJSON(body)
+		if err != nil {
+			return fmt.Errorf("status %d", status)
+		}
+		return refused
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return errors.New("the answer is not JSON")
+	}
+	return nil
 }

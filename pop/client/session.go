@@ -38,6 +38,7 @@ type Saved struct {
 	Sender    []byte      `json:"sender_id,omitempty"`
 	Next      uint64      `json:"next"` // sender sequence numbers below may be in use (RFC 8613 B.1.1)
 	URIs      []string    `json:"uris,omitempty"`
+	Refresh   string      `json:"refresh_token,omitempty"` // empty: none
 	ExpiresAt time.Time   `json:"expires_at"`
 	Uploaded  bool        `json:"uploaded"`            // by the server (SDC)
 	Delivered bool        `json:"delivered,omitempty"` // by us; coap_dtls
@@ -57,6 +58,8 @@ type Session struct {
 	save  func(Saved) error
 	rand  io.Reader
 	keys  *oscore.Context
+
+	refreshing sync.Mutex // held while a refresh token is used
 }
 
 // Restore goes on with a saved session. save is called, and must be durable, before a sender sequence number is used
@@ -67,7 +70,8 @@ func Restore(s Saved, save func(Saved) error, random io.Reader) *Session {
 
 // Want is what a token is asked for.
 type Want struct {
-	Code     *Code  // nil: client credentials
+	Code     *Code // nil: client credentials, unless Device is set
+	Device   *DeviceLogin
 	Audience string // the device; may be empty with a code
 	Scope    string
 	Key      []byte // a possession key of 16 or 32 random bytes made here; nil: the server makes it
@@ -86,7 +90,7 @@ func (c *Client) Token(ctx context.Context, w Want, save func(Saved) error) (*Se
 	if err != nil {
 		return nil, err
 	}
-	response, err := c.Request(ctx, request)
+	response, err := c.redeem(ctx, w, request)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +117,9 @@ func (w Want) request(p proposal) (ace.TokenRequest, error) {
 	if w.Code != nil {
 		r.GrantType, r.Code, r.RedirectURI, r.CodeVerifier = ace.GrantAuthorizationCode, w.Code.Value, w.Code.Redirect, w.Code.Verifier
 	}
+	if w.Device != nil {
+		r.GrantType, r.DeviceCode = ace.GrantDeviceCode, w.Device.Code
+	}
 	if w.Key != nil {
 		r.ReqCnf = &pop.Confirmation{Key: cose.NewSymmetric(w.Key, nil)}
 	}
@@ -138,6 +145,9 @@ func (s *Session) take(r *ace.TokenResponse, w Want, p proposal, now time.Time) 
 	}
 	v.Audience, v.Scope, v.Token, v.URIs = w.Audience, r.Scope.String(), r.AccessToken, r.RSURI
 	v.ExpiresAt = now.Add(r.ExpiresIn)
+	if r.RefreshToken != "" {
+		v.Refresh = r.RefreshToken // without a new one the old one stays good (RFC 6749 §6)
+	}
 	if r.TokenUpload == nil || *r.TokenUpload != ace.UploadDone {
 		if len(v.Token) == 0 {
 			return errors.New("token response: neither a token nor a delivery")
