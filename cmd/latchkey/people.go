@@ -105,13 +105,14 @@ func (t *tool) clientCommand() *cobra.Command {
 	}
 	add.Flags().BoolVar(&f.public, "public", false, "an app that can keep no secret (a phone app)")
 	add.Flags().StringArrayVar(&f.redirects, "redirect-uri", nil, "where the browser returns to; compared exactly, but for the port of http://127.0.0.1 and http://[::1]")
-	add.Flags().StringArrayVar(&f.grantTypes, "grant-type", nil, "authorization_code or client_credentials (default: authorization_code with a redirect URI, else client_credentials)")
+	add.Flags().StringArrayVar(&f.grantTypes, "grant-type", nil, "authorization_code, client_credentials, refresh_token or device_code (default: authorization_code with a redirect URI, else client_credentials)")
 	add.Flags().StringVar(&f.method, "auth-method", "", "client_secret_basic, client_secret_post or oscore (default client_secret_basic; none with --public)")
 	add.Flags().BoolVar(&f.clientKeys, "client-made-keys", false, "the app may make the possession key itself")
 	add.Flags().StringArrayVar(&f.scope, "scope", nil, "the most it may ask for, as action names; a ceiling, never a grant")
 	add.Flags().StringVar(&f.importFile, "import", "", "for oscore: a 0600 JSON file with master_secret, master_salt, client_id and server_id in hex")
 	add.Flags().BoolVar(&f.settings.Administrator, "administrator", false, "over CoAP it sees the whole list of revoked tokens, not only its own")
 	add.Flags().BoolVar(&f.settings.ProblemDetails, "problem-details", false, "over CoAP it is told errors as RFC 9290 problem details")
+	add.Flags().BoolVar(&f.settings.RequirePAR, "require-par", false, "the app must push its authorization requests (RFC 9126)")
 	return command.Group("client", "Apps", "  latchkey client add gateway --grant-type client_credentials", add)
 }
 
@@ -146,8 +147,11 @@ func (t *tool) addClient(cmd *cobra.Command, id string, f clientFlags) error {
 func (f clientFlags) client(id string) (authz.Client, error) {
 	c := authz.Client{
 		ID: id, RedirectURIs: f.redirects, GrantTypes: f.grantTypes, AuthMethod: authz.AuthMethod(f.method),
-		ClientMadeKeys: f.clientKeys, Ceiling: f.scope, CreatedAt: time.Now(),
-		Settings: f.settings,
+		ClientMadeKeys: f.clientKeys, Ceiling: f.scope, CreatedAt: time.Now(), Settings: f.settings,
+	}
+	if i := slices.Index(c.GrantTypes, "device_code"); i >= 0 {
+		c.GrantTypes = slices.Clone(c.GrantTypes)
+		c.GrantTypes[i] = authz.DeviceCodeGrant
 	}
 	if c.AuthMethod == "" {
 		c.AuthMethod = authz.AuthSecretBasic
@@ -169,10 +173,10 @@ func (f clientFlags) client(id string) (authz.Client, error) {
 
 func checkClient(c authz.Client, public bool) error {
 	methods := []authz.AuthMethod{authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost, authz.AuthOSCORE}
-	types := []string{authz.AuthorizationCode, authz.ClientCredentials}
+	types := []string{authz.AuthorizationCode, authz.ClientCredentials, authz.RefreshToken, authz.DeviceCodeGrant}
 	for _, g := range c.GrantTypes {
 		if !slices.Contains(types, g) {
-			return fmt.Errorf("grant type %q is not available; there are %s", g, strings.Join(types, " and "))
+			return fmt.Errorf("grant type %q is not available; there are authorization_code, client_credentials, refresh_token and device_code", g)
 		}
 	}
 	for _, r := range c.RedirectURIs {
@@ -194,6 +198,10 @@ func checkClient(c authz.Client, public bool) error {
 		return errors.New("--public and --auth-method none go together")
 	case slices.Contains(c.GrantTypes, authz.AuthorizationCode) && len(c.RedirectURIs) == 0:
 		return errors.New("authorization_code needs --redirect-uri")
+	case slices.Equal(c.GrantTypes, []string{authz.RefreshToken}):
+		return errors.New("refresh_token goes with authorization_code or device_code, which give the first token")
+	case c.Settings.RequirePAR && !slices.Contains(c.GrantTypes, authz.AuthorizationCode):
+		return errors.New("--require-par goes with authorization_code")
 	case public && slices.Contains(c.GrantTypes, authz.ClientCredentials):
 		return errors.New("a public client has no credentials: leave out client_credentials")
 	}
