@@ -183,6 +183,11 @@ func (s *Stage) StartMonitor(name string) (*Process, error) {
 	return s.start("healthmonitor", `"event":"listening"`, "--json", "--provision", s.Path(name+".lkp"), "--link", "unix:"+s.Path(name+".sock"), "--state", s.Path(name+"-state"))
 }
 
+// Start starts a program and waits until it says that it is ready.
+func (s *Stage) Start(program, ready string, args ...string) (*Process, error) {
+	return s.start(program, ready, args...)
+}
+
 func (s *Stage) start(program, ready string, args ...string) (*Process, error) {
 	p, err := startProcess(s, filepath.Join(s.Bin, program), args...)
 	if err != nil {
