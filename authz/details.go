@@ -45,8 +45,35 @@ func parseDetails(text string) (details, error) {
 		return details{}, badDetails("the type must be " + DetailsType)
 	case len(list[0].Locations) != 1 || list[0].Locations[0] == "":
 		return details{}, badDetails("locations must name one device")
+	case !exactNames(text, list[0]):
+		return details{}, badDetails("a member is not known, or given twice")
 	}
 	return list[0], nil
+}
+
+// exactNames refuses names that differ from ours in case, which the decoder takes for ours, and names given twice, of which it
+// takes the last: another reader of the same text would see another wish.
+func exactNames(text string, d details) bool {
+	var members []map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &members); err != nil || len(members) != 1 {
+		return false
+	}
+	for name := range members[0] {
+		if name != "type" && name != "locations" && name != "actions" {
+			return false
+		}
+	}
+	texts := 0
+	for in := json.NewDecoder(strings.NewReader(text)); ; {
+		token, err := in.Token()
+		if err != nil {
+			break
+		}
+		if _, ok := token.(string); ok {
+			texts++
+		}
+	}
+	return texts == len(members[0])+1+len(d.Locations)+len(d.Actions)
 }
 
 // readDetails turns details into audience and scope; beside either of these they must not contradict, and beside a scope
