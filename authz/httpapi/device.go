@@ -38,7 +38,10 @@ func (f *face) askAbout(w http.ResponseWriter, r *http.Request, person console.P
 	d, err := f.server.Preview(r.Context(), q.Authorization, person.Name)
 	var refused *policy.RefusedError
 	if errors.As(err, &refused) {
-		err = f.server.AnswerDevice(r.Context(), q, person.Name, nil)
+		err = nil
+		if r.Method == http.MethodPost { // a link that somebody sent answers nothing
+			err = f.server.AnswerDevice(r.Context(), q, person.Name, nil)
+		}
 		if err == nil || errors.Is(err, authz.ErrNotFound) {
 			f.console.ShowError(w, http.StatusForbidden, "You cannot allow this: "+string(refused.Reason)+".", "Ask the owner of "+q.Device.Name+".")
 			return

@@ -43,7 +43,9 @@ func TestBadArguments(t *testing.T) {
 		{name: "user: a name that is no name", args: "user add bob/../alice --password-stdin", stdin: "another password", says: []string{"bob/../alice", "letters"}},
 
 		{name: "client: a name that is taken", args: "client add phone", says: []string{`"phone"`, "another name"}},
-		{name: "client: refresh_token", args: "client add app --grant-type refresh_token", says: []string{`"refresh_token"`, "authorization_code and client_credentials"}},
+		{name: "client: refresh_token alone", args: "client add app --grant-type refresh_token", says: []string{"refresh_token goes with", "authorization_code or device_code"}},
+		{name: "client: password", args: "client add app --grant-type password", says: []string{`"password"`, "authorization_code, client_credentials, refresh_token and device_code"}},
+		{name: "client: pushed requests without a code", args: "client add app --require-par", says: []string{"--require-par", "authorization_code"}},
 		{name: "client: a redirect with a fragment", args: "client add app --public --redirect-uri https://app.example/#x", says: []string{"https://app.example/#x", "without #"}},
 		{name: "client: a redirect over plain http", args: "client add app --public --redirect-uri http://app.example/", says: []string{"http://app.example/", "this machine"}},
 		{name: "client: a redirect into a script", args: "client add app --public --redirect-uri javascript:alert", says: []string{"javascript"}},

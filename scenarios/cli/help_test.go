@@ -82,7 +82,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 func TestHelpPromisesNothingElse(t *testing.T) {
 	h := &house{t: t, dir: t.TempDir()}
 	for _, page := range h.helps() {
-		absent := []string{"refresh_token", "--remote"}
+		absent := []string{"--remote"}
 		if page.path == "latchkey device add" {
 			absent = append(absent, "--import")
 		}

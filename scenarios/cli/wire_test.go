@@ -72,7 +72,7 @@ func TestBadHTTP(t *testing.T) {
 		{name: "token: unknown client", method: "POST", path: "/token", kind: form, body: "grant_type=client_credentials&client_id=nobody&client_secret=x", status: 401, says: "invalid_client"},
 		{name: "token: wrong secret", method: "POST", path: "/token", kind: form, body: "grant_type=client_credentials&client_id=gateway&client_secret=x", status: 401, says: "invalid_client"},
 		{name: "token: a public client's own rights", method: "POST", path: "/token", kind: form, body: "grant_type=client_credentials&client_id=phone&audience=front-door", status: 400, says: "unauthorized_client"},
-		{name: "token: refresh_token", method: "POST", path: "/token", kind: form, body: "grant_type=refresh_token&client_id=phone&refresh_token=x", status: 400, says: "unsupported_grant_type"},
+		{name: "token: refresh_token", method: "POST", path: "/token", kind: form, body: "grant_type=refresh_token&client_id=phone&refresh_token=x", status: 400, says: "unauthorized_client"},
 		{name: "token: no such code", method: "POST", path: "/token", kind: form, body: "grant_type=authorization_code&client_id=phone&code=x&code_verifier=" + strings.Repeat("a", 43) + "&redirect_uri=http%3A%2F%2F127.0.0.1%2Fcallback", status: 400, says: "invalid_grant"},
 		{name: "token: malformed JSON", method: "POST", path: "/token", kind: asJSON, body: `{"grant_type":`, status: 400, says: "invalid_request"},
 		{name: "token: a member twice", method: "POST", path: "/token", kind: asJSON, body: `{"grant_type":"client_credentials","grant_type":"authorization_code","client_id":"phone"}`, status: 400, says: "invalid_request"},
