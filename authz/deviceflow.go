@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -183,7 +184,7 @@ func (s *Server) findDeviceCode(ctx context.Context, r *request) error {
 		return err
 	case c.Client != r.caller.Client.ID:
 		return badDeviceCode("device code of another client")
-	case c.BoundKey != nil && !slices.Equal(c.BoundKey, r.caller.DPoP):
+	case c.BoundKey != nil && subtle.ConstantTimeCompare(c.BoundKey, r.caller.DPoP) != 1:
 		return badDeviceCode("device code of another key")
 	case !c.ConsumedAt.IsZero():
 		return badDeviceCode("device code was redeemed before")

@@ -305,6 +305,10 @@ func mintError(err error, r *request) error {
 	var spent *CodeSpentError
 	var gone *SuspendedError
 	switch {
+	case errors.As(err, &spent) && r.shown.use.deviceCode != nil:
+		return badDeviceCode("device code was redeemed before")
+	case r.shown.use.deviceCode != nil && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrPending) || errors.Is(err, ErrDenied)):
+		return badDeviceCode("device code that was answered otherwise meanwhile")
 	case errors.As(err, &spent):
 		return badCode("code was redeemed before")
 	case errors.Is(err, ErrNotFound) && r.GrantType == AuthorizationCode:
