@@ -22,10 +22,11 @@ type Sealer struct {
 	aead   cipher.AEAD
 	macKey []byte
 	chain  []byte
+	rows   []byte
 	random io.Reader
 }
 
-// New derives one key for sealing, one for Remember and one for Chain from the store key, so that no use can weaken another.
+// New derives one key for Seal, one for SealRow, one for Remember and one for Chain from the store key, so that no use can weaken another.
 func New(storeKey [32]byte, random io.Reader) (*Sealer, error) {
 	sealKey, err := hkdf.Key(sha256.New, storeKey[:], nil, "latchkey store seal", 32)
 	if err != nil {
@@ -39,15 +40,23 @@ func New(storeKey [32]byte, random io.Reader) (*Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store key: %w", err)
 	}
-	block, err := aes.NewCipher(sealKey)
+	rowsKey, err := hkdf.Key(sha256.New, storeKey[:], nil, "latchkey store rows", 32)
 	if err != nil {
 		return nil, fmt.Errorf("store key: %w", err)
 	}
-	aead, err := cipher.NewGCM(block)
+	aead, err := gcm(sealKey)
 	if err != nil {
 		return nil, fmt.Errorf("store key: %w", err)
 	}
-	return &Sealer{aead: aead, macKey: macKey, chain: chainKey, random: random}, nil
+	return &Sealer{aead: aead, macKey: macKey, chain: chainKey, rows: rowsKey, random: random}, nil
+}
+
+func gcm(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
 }
 
 // Seal gives nonce ‖ ciphertext ‖ tag, bound to a row. No secret is sealed too, so that nobody can take one away by
@@ -56,20 +65,55 @@ func New(storeKey [32]byte, random io.Reader) (*Sealer, error) {
 // The nonce is random, not a counter: a counter would repeat after a restore. 96 random bits are good for 2^32 seals,
 // and a store seals once for each device, client and signing key.
 func (s *Sealer) Seal(table string, row, secret []byte) ([]byte, error) {
-	nonce := make([]byte, s.aead.NonceSize(), s.aead.NonceSize()+len(secret)+s.aead.Overhead())
+	return s.seal(s.aead, secret, bind(table, row))
+}
+
+// SealRow is Seal for tables without a bound on their rows, such as tokens: each row has a key of its own, so however many
+// there are, none of the keys seals more than a few times. OpenRow is its inverse.
+func (s *Sealer) SealRow(table string, row, secret []byte) ([]byte, error) {
+	aead, err := s.ofRow(table, row)
+	if err != nil {
+		return nil, err
+	}
+	return s.seal(aead, secret, bind(table, row))
+}
+
+// OpenRow is Open for what SealRow made.
+func (s *Sealer) OpenRow(table string, row, sealed []byte) ([]byte, error) {
+	aead, err := s.ofRow(table, row)
+	if err != nil {
+		return nil, err
+	}
+	return open(aead, sealed, bind(table, row))
+}
+
+func (s *Sealer) ofRow(table string, row []byte) (cipher.AEAD, error) {
+	key, err := hkdf.Expand(sha256.New, s.rows, string(bind(table, row)), 32)
+	if err != nil {
+		return nil, fmt.Errorf("key of a row: %w", err)
+	}
+	return gcm(key)
+}
+
+func (s *Sealer) seal(aead cipher.AEAD, secret, bound []byte) ([]byte, error) {
+	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(secret)+aead.Overhead())
 	if _, err := io.ReadFull(s.random, nonce); err != nil {
 		return nil, fmt.Errorf("seal nonce: %w", err)
 	}
-	return s.aead.Seal(nonce, nonce, secret, bind(table, row)), nil
+	return aead.Seal(nonce, nonce, secret, bound), nil
 }
 
 // Open is the inverse of Seal; an empty secret comes back as nil. Any other table, row or key gives ErrOpen.
 func (s *Sealer) Open(table string, row, sealed []byte) ([]byte, error) {
-	size := s.aead.NonceSize()
+	return open(s.aead, sealed, bind(table, row))
+}
+
+func open(aead cipher.AEAD, sealed, bound []byte) ([]byte, error) {
+	size := aead.NonceSize()
 	if len(sealed) < size {
 		return nil, ErrOpen
 	}
-	secret, err := s.aead.Open(nil, sealed[:size], sealed[size:], bind(table, row))
+	secret, err := aead.Open(nil, sealed[:size], sealed[size:], bound)
 	if err != nil {
 		return nil, ErrOpen
 	}

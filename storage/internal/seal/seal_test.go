@@ -95,3 +95,32 @@ func TestNoRandomnessNoSeal(t *testing.T) {
 		t.Errorf("sealed to %x without randomness", sealed)
 	}
 }
+
+// TestRowsHaveKeysOfTheirOwn: what is sealed for a row opens there alone, and by no other way.
+func TestRowsHaveKeysOfTheirOwn(t *testing.T) {
+	s, other := sealer(t, 1), sealer(t, 2)
+	sealed, err := s.SealRow("tokens", []byte("one"), []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.OpenRow("tokens", []byte("one"), sealed); err != nil || string(got) != "secret" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	plain, err := s.Seal("tokens", []byte("one"), []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, open := range map[string]func() ([]byte, error){
+		"another row":         func() ([]byte, error) { return s.OpenRow("tokens", []byte("two"), sealed) },
+		"another table":       func() ([]byte, error) { return s.OpenRow("families", []byte("one"), sealed) },
+		"another key":         func() ([]byte, error) { return other.OpenRow("tokens", []byte("one"), sealed) },
+		"the key of all rows": func() ([]byte, error) { return s.Open("tokens", []byte("one"), sealed) },
+		"not of a row":        func() ([]byte, error) { return s.OpenRow("tokens", []byte("one"), plain) },
+		"cut":                 func() ([]byte, error) { return s.OpenRow("tokens", []byte("one"), sealed[:len(sealed)-1]) },
+		"nothing":             func() ([]byte, error) { return s.OpenRow("tokens", []byte("one"), nil) },
+	} {
+		if got, err := open(); !errors.Is(err, seal.ErrOpen) {
+			t.Errorf("%s: got %x, %v", name, got, err)
+		}
+	}
+}

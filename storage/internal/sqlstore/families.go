@@ -51,7 +51,7 @@ func (s *Store) addFamily(ctx context.Context, q Querier, f *authz.Family) error
 	if f.Material.MasterSecret != nil {
 		var err error
 		plain := append([]byte{byte(len(f.Material.ID))}, append(f.Material.ID, f.Material.MasterSecret...)...)
-		if material, err = s.sealer.Seal(tableFamilies, f.ID[:], plain); err != nil {
+		if material, err = s.sealer.SealRow(tableFamilies, f.ID[:], plain); err != nil {
 			return fmt.Errorf("refresh token: %w", err)
 		}
 	}
@@ -74,7 +74,7 @@ func (s *Store) scanFamily(rows *sql.Rows) (authz.Family, error) {
 	if err != nil || material == nil {
 		return f, err
 	}
-	plain, err := s.sealer.Open(tableFamilies, f.ID[:], material)
+	plain, err := s.sealer.OpenRow(tableFamilies, f.ID[:], material)
 	if err != nil {
 		return f, fmt.Errorf("refresh token: %w", err)
 	}

@@ -143,7 +143,7 @@ func (s *Store) keep(ctx context.Context, q Querier, spec *authz.MintSpec, issue
 	var claims []byte
 	if t.Claims != nil {
 		var err error
-		if claims, err = s.sealer.Seal(tableTokens, t.ID, t.Claims); err != nil {
+		if claims, err = s.sealer.SealRow(tableTokens, t.ID, t.Claims); err != nil {
 			return fmt.Errorf("token: %w", err)
 		}
 	}
@@ -252,7 +252,7 @@ func (s *Store) scanToken(rows *sql.Rows) (authz.TokenRecord, error) {
 		t.Kept = time.Time{}
 	}
 	if claims != nil {
-		t.Claims, err = s.sealer.Open(tableTokens, t.ID, claims)
+		t.Claims, err = s.sealer.OpenRow(tableTokens, t.ID, claims)
 	}
 	return t, err
 }
