@@ -31,13 +31,15 @@ func grantNumber(name string) int64 {
 	return -1
 }
 
-// TokenType is an access token type (IANA OAuth Access Token Type CBOR Mappings, RFC 9200 §8.7). DPoP has no number.
+// TokenType is an access token type (IANA OAuth Access Token Type CBOR Mappings, RFC 9200 §8.7). DPoP has no number: it is
+// for HTTP and never travels in CBOR.
 type TokenType int
 
 // The zero TokenType means absent, which is PoP.
 const (
 	TokenTypeBearer TokenType = 1
 	TokenTypePoP    TokenType = 2
+	TokenTypeDPoP   TokenType = -1 // RFC 9449 §5
 )
 
 // String is the name in JSON.
@@ -47,12 +49,14 @@ func (t TokenType) String() string {
 		return "Bearer"
 	case TokenTypePoP, 0:
 		return "PoP"
+	case TokenTypeDPoP:
+		return "DPoP"
 	}
 	return "unknown"
 }
 
 func parseTokenType(name string) (TokenType, bool) {
-	for _, t := range []TokenType{TokenTypeBearer, TokenTypePoP} {
+	for _, t := range []TokenType{TokenTypeBearer, TokenTypePoP, TokenTypeDPoP} {
 		if strings.EqualFold(t.String(), name) { // RFC 6749 §5.1: case insensitive
 			return t, true
 		}

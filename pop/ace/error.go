@@ -13,7 +13,8 @@ import (
 // negative ones exist over HTTP only and never travel as numbers.
 type ErrorCode int
 
-// Registered codes. RFC 8707's invalid_target has no number: an unknown audience is invalid_request.
+// Registered codes. RFC 8707's invalid_target has no number: an unknown audience is invalid_request, an unknown resource
+// invalid_target.
 const (
 	InvalidRequest       ErrorCode = 1
 	InvalidClient        ErrorCode = 2
@@ -41,6 +42,13 @@ const (
 	InvalidDetails
 )
 
+// Codes of the token endpoint over HTTP (RFC 8707 §2, RFC 9449 §12.2).
+const (
+	InvalidTarget ErrorCode = -200 - iota
+	InvalidDPoPProof
+	UseDPoPNonce
+)
+
 var errorNames = map[ErrorCode]string{
 	InvalidRequest:          "invalid_request",
 	InvalidClient:           "invalid_client",
@@ -58,6 +66,9 @@ var errorNames = map[ErrorCode]string{
 	SlowDown:                "slow_down",
 	ExpiredToken:            "expired_token",
 	InvalidDetails:          "invalid_authorization_details",
+	InvalidTarget:           "invalid_target",
+	InvalidDPoPProof:        "invalid_dpop_proof",
+	UseDPoPNonce:            "use_dpop_nonce",
 }
 
 // String is the name in JSON.

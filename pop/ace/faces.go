@@ -18,6 +18,7 @@ func ParseTokenRequestCBOR(data []byte) (*TokenRequest, error) {
 	if err != nil {
 		return nil, invalid(err)
 	}
+	f.dropWeb()
 	return newTokenRequest(f)
 }
 
@@ -37,6 +38,8 @@ func ParseTokenRequestForm(form url.Values) (*TokenRequest, error) {
 	for name, values := range form {
 		row, known := rowNamed(name)
 		switch {
+		case len(values) > 1 && name == paramResource.String():
+			return nil, errTarget
 		case len(values) > 1:
 			return nil, invalid(fmt.Errorf("%s: stands twice", name))
 		case len(values) == 0 || !known:
@@ -82,7 +85,7 @@ func requestFromMembers(members map[string]json.RawMessage) (*TokenRequest, erro
 	return newTokenRequest(f)
 }
 
-// CBOR writes the request for CoAP or application/ace+cbor.
+// CBOR writes the request for CoAP or application/ace+cbor, without the parameters of the web.
 func (r *TokenRequest) CBOR() ([]byte, error) {
 	f, err := r.fields()
 	if err != nil {
@@ -91,6 +94,7 @@ func (r *TokenRequest) CBOR() ([]byte, error) {
 	if r.GrantTypeImplied && r.GrantType == GrantClientCredentials {
 		delete(f, ParamGrantType)
 	}
+	f.dropWeb()
 	return wire.Marshal(f)
 }
 

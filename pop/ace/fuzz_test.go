@@ -52,6 +52,9 @@ func FuzzParseTokenRequestJSON(f *testing.F) {
 	for _, tt := range requests {
 		f.Add([]byte(tt.json))
 	}
+	for _, tt := range webRequests {
+		f.Add([]byte(tt.json))
+	}
 	f.Add([]byte(`{"grant_type":"client_credentials","req_cnf":{"jwk":{"kty":"oct","k":"MDEyMzQ1Njc4OWFiY2RlZg"}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if r, err := ParseTokenRequestJSON(data); err == nil {
@@ -64,6 +67,9 @@ func FuzzParseTokenRequestJSON(f *testing.F) {
 
 func FuzzParseTokenRequestForm(f *testing.F) {
 	for _, tt := range requests {
+		f.Add(tt.form)
+	}
+	for _, tt := range webRequests {
 		f.Add(tt.form)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
@@ -99,7 +105,7 @@ func FuzzParseTokenResponse(f *testing.F) {
 		if err != nil {
 			r, err = ParseTokenResponseJSON(data)
 		}
-		if err != nil || r.ExpiresIn == 0 {
+		if err != nil || r.ExpiresIn == 0 || r.TokenType == TokenTypeDPoP {
 			return
 		}
 		encoded, err := r.CBOR()

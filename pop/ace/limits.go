@@ -23,6 +23,8 @@ const (
 
 	maxName        = 256  // client_id, audience
 	maxSecret      = 512  // client_secret, code
+	maxAssertion   = 8192 // a JWT of another party, as long as pop/jose reads
+	maxResource    = 512  // the URI of an API
 	maxVerifier    = 128  // RFC 7636 §4.1
 	maxRedirectURI = 2048 // as long as a browser's address may safely be
 	maxScope       = 1024 // action names and short paths; binary AIF has its own bound of 16 entries

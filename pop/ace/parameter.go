@@ -73,6 +73,9 @@ var rows = []row{
 	{paramCodeVerifier, "code_verifier", kindText},
 	{paramDeviceCode, "device_code", kindSecret},
 	{paramDetails, "authorization_details", kindDetails},
+	{paramAssertionType, "client_assertion_type", kindText},
+	{paramAssertion, "client_assertion", kindSecret},
+	{paramResource, "resource", kindResource},
 }
 
 type row struct {

@@ -17,6 +17,8 @@ type TokenRequest struct {
 	GrantTypeImplied bool   // CBOR without grant_type; to be refused over HTTP and for public clients (D12)
 	ClientID         string
 	ClientSecret     string
+	AssertionType    string // RFC 7521 §4.2; in JSON and forms only, as Assertion and Resource are
+	Assertion        string
 	Code             string
 	RedirectURI      string
 	CodeVerifier     string
@@ -24,6 +26,7 @@ type TokenRequest struct {
 	DeviceCode       string // RFC 8628
 	Details          string // authorization_details (RFC 9396), a JSON array as text
 	Audience         string
+	Resource         string // RFC 8707: an absolute URI without fragment
 	Scope            Scope
 	ReqCnf           *pop.Confirmation
 	Profile          *ProfileRequest // nil: absent
@@ -61,21 +64,24 @@ func newTokenRequest(f fields) (*TokenRequest, error) {
 		}
 	}
 	req := &TokenRequest{
-		ClientID:     r.text(ParamClientID, maxName),
-		ClientSecret: r.secret(ParamClientSecret, maxSecret),
-		Code:         r.secret(ParamCode, maxSecret),
-		RedirectURI:  r.text(ParamRedirectURI, maxRedirectURI),
-		CodeVerifier: r.text(paramCodeVerifier, maxVerifier),
-		RefreshToken: r.secret(ParamRefreshToken, maxSecret),
-		DeviceCode:   r.secret(paramDeviceCode, maxSecret),
-		Details:      read(r, paramDetails, parseDetails),
-		Audience:     r.text(ParamAudience, maxName),
-		Scope:        read(r, ParamScope, parseRequestScope),
-		ReqCnf:       r.confirmation(ParamReqCnf),
-		Profile:      read(r, ParamProfile, parseProfileRequest),
-		CNonce:       r.bytes(ParamCNonce, 0, MaxCNonce),
-		TokenUpload:  r.upload(paramTokenUpload),
-		ToRS:         r.item(paramToRS),
+		ClientID:      r.text(ParamClientID, maxName),
+		ClientSecret:  r.secret(ParamClientSecret, maxSecret),
+		AssertionType: r.text(paramAssertionType, maxName),
+		Assertion:     r.secret(paramAssertion, maxAssertion),
+		Code:          r.secret(ParamCode, maxSecret),
+		RedirectURI:   r.text(ParamRedirectURI, maxRedirectURI),
+		CodeVerifier:  r.text(paramCodeVerifier, maxVerifier),
+		Audience:      r.text(ParamAudience, maxName),
+		Resource:      read(r, paramResource, parseResource),
+		Scope:         read(r, ParamScope, parseRequestScope),
+		ReqCnf:        r.confirmation(ParamReqCnf),
+		Profile:       read(r, ParamProfile, parseProfileRequest),
+		CNonce:        r.bytes(ParamCNonce, 0, MaxCNonce),
+		TokenUpload:   r.upload(paramTokenUpload),
+		ToRS:          r.item(paramToRS),
+		RefreshToken:  r.secret(ParamRefreshToken, maxSecret),
+		DeviceCode:    r.secret(paramDeviceCode, maxSecret),
+		Details:       read(r, paramDetails, parseDetails),
 	}
 	req.GrantType, req.GrantTypeImplied = readGrantType(r)
 	if req.ToRS != nil && req.TokenUpload == nil {
@@ -143,6 +149,9 @@ func (r *TokenRequest) fields() (fields, error) {
 	w := writer{}
 	w.text(ParamClientID, r.ClientID)
 	w.secret(ParamClientSecret, r.ClientSecret)
+	w.text(paramAssertionType, r.AssertionType)
+	w.secret(paramAssertion, r.Assertion)
+	w.text(paramResource, r.Resource)
 	w.secret(ParamCode, r.Code)
 	w.text(ParamRedirectURI, r.RedirectURI)
 	w.text(paramCodeVerifier, r.CodeVerifier)

@@ -41,8 +41,14 @@ func ParseTokenResponseCBOR(data []byte) (*TokenResponse, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token response: %w", err)
 	}
-	return newTokenResponse(f)
+	r, err := newTokenResponse(f)
+	if err == nil && r.TokenType == TokenTypeDPoP {
+		return nil, fmt.Errorf("token response: %s: %w", ParamTokenType, errNoNumber)
+	}
+	return r, err
 }
+
+var errNoNumber = errors.New("DPoP has no number")
 
 // ParseTokenResponseJSON reads an object; members we do not know are ignored.
 func ParseTokenResponseJSON(data []byte) (*TokenResponse, error) {
@@ -106,7 +112,7 @@ func (r *TokenResponse) check() error {
 
 func parseTokenTypeNumber(raw wire.RawMessage) (TokenType, error) {
 	n, err := intOf(raw)
-	if err == nil && n != int64(TokenTypePoP) && n != int64(TokenTypeBearer) {
+	if err == nil && !slices.Contains([]TokenType{TokenTypeBearer, TokenTypePoP, TokenTypeDPoP}, TokenType(n)) {
 		err = errors.New("unknown token type")
 	}
 	return TokenType(n), err
@@ -122,6 +128,9 @@ func parseResponseProfile(raw wire.RawMessage) (pop.Profile, error) {
 
 // CBOR writes the response for CoAP or application/ace+cbor; token_type is left out when it is PoP.
 func (r *TokenResponse) CBOR() ([]byte, error) {
+	if r.TokenType == TokenTypeDPoP {
+		return nil, fmt.Errorf("%s: %w", ParamTokenType, errNoNumber)
+	}
 	f, err := r.fields()
 	if err != nil {
 		return nil, err
