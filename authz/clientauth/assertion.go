@@ -14,9 +14,6 @@ import (
 // AssertionType is the only client_assertion_type taken (RFC 7523 §2.2).
 const AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-// UseAssertion is the kind of use that an assertion is spent as.
-const UseAssertion = "client assertion"
-
 var assertionClaims = []jose.Claim{jose.ClaimIssuer, jose.ClaimSubject, jose.ClaimAudience, jose.ClaimExpires, jose.ClaimID}
 
 // byAssertion judges private_key_jwt as RFC 7523 §3 and FAPI 2.0 §5.3.2.1 say: issuer and subject are the client, the audience
@@ -50,7 +47,7 @@ func byAssertion(a *Authenticator, c *authz.Client, p *Presented) ([]authz.Use, 
 	case !t.IssuedAt.IsZero() && t.IssuedAt.Before(now.Add(-MaxLife)):
 	default:
 		used := sha256.Sum256([]byte(c.ID + "\x00" + t.ID)) // of this client: nobody uses up another's
-		return []authz.Use{{Kind: UseAssertion, Value: used[:], Until: t.Expires.Add(keepAfter)}}, true
+		return []authz.Use{{Kind: authz.UseAssertion, Value: used[:], Until: t.Expires.Add(keepAfter)}}, true
 	}
 	return nil, false
 }
