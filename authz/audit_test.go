@@ -68,8 +68,7 @@ func live(w *world) secrets {
 		collect(w.token(w.phone, right)) // the key was seen, the code is spent
 		w.clock.move(2 * time.Minute)
 		collect(w.token(w.phone, right)) // a late replay
-		_, _ = w.server.Authenticate(ctx, "gateway", w.secret[:42], authz.AuthSecretBasic)
-		_, _ = w.server.Authenticate(ctx, "nobody", w.secret, authz.AuthSecretPost)
+		w.server.ClientRefused(ctx, "gateway")
 	}
 	w.courier.answer = func(context.Context) ([]byte, error) { return nil, errors.New("4.01") }
 	for i := range allShapes {

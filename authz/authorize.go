@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/policy"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/jose"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
@@ -26,10 +27,12 @@ type AuthorizeRequest struct {
 	State               string
 	Scope               string
 	Audience            string
+	Resource            string // RFC 8707 §2.1
 	CodeChallenge       string
 	CodeChallengeMethod string
 	Details             string // authorization_details (RFC 9396), JSON; not beside Scope
 	Pushed              string // hash of the pushed request that this is; "" for one that came as it is
+	DPoPKey             string // dpop_jkt (RFC 9449 §10): whose proof must redeem the code; "" anybody's
 }
 
 // Authorization is a request that was found good and waits for a person's yes.
@@ -89,6 +92,8 @@ func (s *Server) checkAuthorize(ctx context.Context, a *Authorization) error {
 		return &ace.Error{Code: ace.InvalidRequest, Description: "code_challenge_method must be S256 (RFC 7636)"}
 	case !isDigest(r.CodeChallenge):
 		return &ace.Error{Code: ace.InvalidRequest, Description: "code_challenge must be a SHA-256 in unpadded base64url"}
+	case !isThumbprint(r.DPoPKey):
+		return &ace.Error{Code: ace.InvalidRequest, Description: "dpop_jkt must be a SHA-256 thumbprint in unpadded base64url"}
 	}
 	return s.readQuestion(ctx, a)
 }
@@ -102,7 +107,7 @@ func (s *Server) readQuestion(ctx context.Context, a *Authorization) (err error)
 			return err
 		}
 	}
-	if a.Device, err = s.device(ctx, r.Audience); err != nil {
+	if a.Device, err = s.target(ctx, r.Audience, r.Resource); err != nil {
 		return err
 	}
 	a.Asked, err = rightsOf(&a.Device, scope)
@@ -113,6 +118,12 @@ func (s *Server) readQuestion(ctx context.Context, a *Authorization) (err error)
 func isDigest(s string) bool {
 	sum, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	return err == nil && len(sum) == sha256.Size && len(s) == base64.RawURLEncoding.EncodedLen(sha256.Size)
+}
+
+// isThumbprint takes an absent dpop_jkt too.
+func isThumbprint(s string) bool {
+	_, err := jose.ParseThumbprint(s)
+	return s == "" || err == nil
 }
 
 func unreserved(s string) bool {
@@ -214,6 +225,13 @@ func (s *Server) newCode(ctx context.Context, a Authorization, user string, d po
 		Client: a.Client.ID, User: user, RedirectURI: a.Request.RedirectURI, Challenge: a.Request.CodeChallenge,
 		Device: a.Device.ID, Rights: d.Rights, Grant: d.Grant, Details: a.Request.Details, IssuedAt: now, ExpiresAt: now.Add(CodeLife),
 	}
+	if a.Request.DPoPKey != "" {
+		key, err := jose.ParseThumbprint(a.Request.DPoPKey)
+		if err != nil {
+			return "", fmt.Errorf("new code: %w", err)
+		}
+		row.BoundKey = key[:]
+	}
 	code, err := s.granter.NewCode(ctx, row)
 	if err != nil {
 		return "", fmt.Errorf("new code: %w", err)
@@ -267,8 +285,11 @@ func (s *Server) device(ctx context.Context, audience string) (Device, error) {
 	return d, err
 }
 
-// lookup finds a device by its audience or by its name.
+// lookup finds a device by its audience or by its name, an API also by its URI.
 func (s *Server) lookup(ctx context.Context, audience string) (Device, error) {
+	if strings.Contains(audience, "://") {
+		return s.store.DeviceByResource(ctx, audience)
+	}
 	if id, err := provision.ParseAudience(audience); err == nil {
 		d, err := s.store.Device(ctx, id)
 		if !errors.Is(err, ErrNotFound) {

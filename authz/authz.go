@@ -11,18 +11,15 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz/throttle"
-	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/news"
 )
 
@@ -200,30 +197,9 @@ func HashSecret(value string) []byte {
 	return sum[:]
 }
 
-// Authenticate finds the client that presents id and, unless it is public, secret by method. Unknown client, wrong
-// method and wrong secret are one answer, *ace.Error invalid_client.
-func (s *Server) Authenticate(ctx context.Context, id, secret string, method AuthMethod) (Client, error) {
-	client, err := s.store.Client(ctx, id)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return Client{}, err
-	}
-	known := err == nil
-	// The hash is always computed and compared, so that an unknown client costs what a wrong secret costs.
-	same := subtle.ConstantTimeCompare(HashSecret(secret), client.SecretHash) == 1
-	switch {
-	case !known:
-	case client.Public() && method == AuthNone:
-		return client, nil
-	case secretMethod(method) && secretMethod(client.AuthMethod) && same:
-		return client, nil
-	}
+// ClientRefused puts on record that authz/clientauth did not find a client: id is what the sender said it is.
+func (s *Server) ClientRefused(ctx context.Context, id string) {
 	s.audit(ctx, AuditEntry{Event: "client", Result: "refused", Client: clip(id), Reason: "client authentication"})
-	return Client{}, &ace.Error{Code: ace.InvalidClient, Description: "unknown client or wrong credentials"}
-}
-
-// secretMethod: both ways of sending the secret prove the same thing, so a client registered for one may use the other.
-func secretMethod(m AuthMethod) bool {
-	return slices.Contains([]AuthMethod{AuthSecretBasic, AuthSecretPost}, m)
 }
 
 // audit writes an entry that no transaction carries. An entry that cannot be written is logged: a refusal stands

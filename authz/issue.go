@@ -37,6 +37,8 @@ type minted struct {
 // key gets its id in issue.
 func (s *Server) checkKey(ctx context.Context, r *request) error {
 	switch {
+	case r.device.Delivery == DeliveryHTTP:
+		return r.checkBinding()
 	case r.shown.family != nil && r.shown.family.Material.MasterSecret != nil:
 		return s.keepKey(r)
 	case r.ReqCnf == nil:
@@ -78,6 +80,9 @@ func (r *request) takeKey() error {
 // checkDevice refuses what the device could not judge (D16), before a code is spent on it.
 func (s *Server) checkDevice(_ context.Context, r *request) error {
 	d := &r.device
+	if d.Delivery == DeliveryHTTP {
+		return nil // it has a clock, and no profile
+	}
 	if !slices.Contains([]Delivery{DeliveryPush, DeliveryEmbed, DeliveryIntrospect}, d.Delivery) {
 		return &ace.Error{Code: ace.InvalidRequest, Description: "this server makes no tokens for devices of delivery " + string(d.Delivery)}
 	}
@@ -107,6 +112,9 @@ func (s *Server) issue(r *request, m Minting, now time.Time) (minted, error) {
 	claims, expiresIn := s.claims(r, m, now)
 	if expiresIn < time.Second {
 		return minted{}, refusal(policy.ReasonEnded) // within the grant's last second there is no token to make
+	}
+	if r.device.Delivery == DeliveryHTTP {
+		return s.issueHTTP(r, claims, expiresIn)
 	}
 	seal, ok := sealerOf(&r.device, &r.key)
 	if !ok {

@@ -185,51 +185,6 @@ func TestNoRandomness(t *testing.T) {
 	}
 }
 
-// TestAuthenticate: unknown client, wrong method and wrong secret are one answer.
-func TestAuthenticate(t *testing.T) {
-	w := newWorld(t)
-	w.client(authz.Client{ID: "hub", AuthMethod: authz.AuthOSCORE, SecretHash: authz.HashSecret(w.secret)})
-	w.client(authz.Client{ID: "bare", AuthMethod: authz.AuthSecretBasic}) // no secret on record
-	tests := []struct {
-		name, id, secret string
-		method           authz.AuthMethod
-		ok               bool
-	}{
-		{"a public client", "phone", "", authz.AuthNone, true},
-		{"the secret in the header", "gateway", w.secret, authz.AuthSecretBasic, true},
-		{"the secret in the body", "gateway", w.secret, authz.AuthSecretPost, true},
-		{"an unknown client", "nobody", "", authz.AuthNone, false},
-		{"an unknown client with a secret", "nobody", w.secret, authz.AuthSecretBasic, false},
-		{"no client", "", "", authz.AuthNone, false},
-		{"no secret", "gateway", "", authz.AuthNone, false},
-		{"an empty secret", "gateway", "", authz.AuthSecretBasic, false},
-		{"a secret cut short", "gateway", w.secret[:42], authz.AuthSecretBasic, false},
-		{"a secret with one more letter", "gateway", w.secret + "A", authz.AuthSecretPost, false},
-		{"a secret of a public client", "phone", w.secret, authz.AuthSecretBasic, false},
-		{"a secret where none is on record", "bare", "", authz.AuthSecretBasic, false},
-		{"a CoAP client over HTTP", "hub", "", authz.AuthNone, false},
-		{"a CoAP client with a secret", "hub", w.secret, authz.AuthSecretBasic, false},
-		{"a secret without a method", "gateway", w.secret, authz.AuthNone, false},
-		{"a secret by another method", "gateway", w.secret, authz.AuthOSCORE, false},
-		{"an id in another case", "Gateway", w.secret, authz.AuthSecretBasic, false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			c, err := w.server.Authenticate(t.Context(), tt.id, tt.secret, tt.method)
-			if tt.ok {
-				if err != nil || c.ID != tt.id {
-					t.Errorf("got %q, %v", c.ID, err)
-				}
-				return
-			}
-			w.refused(err, ace.InvalidClient, "client authentication")
-			if c.ID != "" || err.Error() != "invalid_client: unknown client or wrong credentials" {
-				t.Errorf("told %v with client %q", err, c.ID)
-			}
-		})
-	}
-}
-
 // TestRefusalOutlivesItsCaller: who hangs up before the answer stands in the audit log nevertheless.
 func TestRefusalOutlivesItsCaller(t *testing.T) {
 	w := newWorld(t)

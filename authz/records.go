@@ -191,6 +191,19 @@ type Use struct {
 	Until time.Time
 }
 
+// Kinds of use.
+const (
+	UseAssertion = "client assertion" // private_key_jwt (RFC 7523 §3)
+	UseDPoP      = "dpop"             // a DPoP proof (RFC 9449 §11.1)
+)
+
+// ReplayedError is ErrReplayed and says what was used before.
+type ReplayedError struct{ Kind string }
+
+func (e *ReplayedError) Error() string { return e.Kind + ": " + ErrReplayed.Error() }
+
+func (e *ReplayedError) Unwrap() error { return ErrReplayed }
+
 // Uses spends what may be used once outside of Mint.
 type Uses interface {
 	// UseOnce notes all or none; ErrReplayed when one was used before.

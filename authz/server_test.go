@@ -66,8 +66,9 @@ func TestZeroOptions(t *testing.T) {
 	if s.Issuer() != issuer || s.Store() == nil || time.Since(s.Now()) > time.Minute {
 		t.Errorf("issuer %s, now %v", s.Issuer(), s.Now())
 	}
-	if _, err := s.Authenticate(t.Context(), "phone", "", authz.AuthNone); err != nil {
-		t.Error(err)
+	s.ClientRefused(t.Context(), "nobody")
+	if all := w.audit(); len(all) != 1 || all[0].Client != "nobody" || all[0].Reason != "client authentication" {
+		t.Errorf("on record %+v", all)
 	}
 }
 

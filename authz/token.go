@@ -185,6 +185,8 @@ func (s *Server) findCode(ctx context.Context, r *request) error {
 		return badCode("malformed code_verifier")
 	case subtle.ConstantTimeCompare([]byte(challenge), []byte(code.Challenge)) != 1:
 		return badCode("wrong code_verifier")
+	case !r.caller.proves(code.BoundKey):
+		return badCode("without a proof of the key it is bound to")
 	case code.ConsumedAt.IsZero() && !s.now().Before(code.ExpiresAt):
 		return badCode("expired code")
 	}
@@ -197,15 +199,18 @@ func (s *Server) findCode(ctx context.Context, r *request) error {
 
 // findDevice takes the audience of what was shown, which the request may repeat but not change.
 func (s *Server) findDevice(ctx context.Context, r *request) (err error) {
-	if r.shown.agreed != nil && r.Audience == "" {
+	if r.shown.agreed != nil && r.Audience == "" && r.Resource == "" {
 		r.device, err = s.store.Device(ctx, r.shown.device)
 		return err
 	}
-	if r.device, err = s.device(ctx, r.Audience); err != nil {
+	if r.device, err = s.target(ctx, r.Audience, r.Resource); err != nil {
 		return err
 	}
 	if r.shown.agreed != nil && r.device.ID != r.shown.device {
 		r.device = Device{}
+		if r.Resource != "" {
+			return wrongTarget("resource: the code is for another one") // RFC 8707 §2.2
+		}
 		return badCode("another audience")
 	}
 	return nil
@@ -321,6 +326,8 @@ func mintError(err error, r *request) error {
 		return noSuchKey(&r.device, "the series has ended")
 	case errors.Is(err, ErrLogWanted):
 		return &reasonError{told: &ace.Error{Code: ace.InvalidGrant, Description: "what was used up is not known before the device has been online; ask again then"}, reason: err.Error()}
+	case errors.Is(err, ErrReplayed):
+		return replayed(err)
 	case errors.Is(err, ErrKeySeen):
 		return &ace.Error{Code: ace.InvalidRequest, Description: "req_cnf: this key was used before; make a new one"}
 	}
@@ -329,6 +336,9 @@ func mintError(err error, r *request) error {
 
 // answer delivers the token and says where it went (RFC 9200 §5.8.2, SDC of the workflow draft §3).
 func (s *Server) answer(ctx context.Context, r *request, token minted) (*ace.TokenResponse, error) {
+	if r.device.Delivery == DeliveryHTTP {
+		return r.answerHTTP(token), nil
+	}
 	response := &ace.TokenResponse{
 		TokenType: ace.TokenTypePoP, ExpiresIn: token.expiresIn, RSURI: s.whereabouts(&r.device), RefreshToken: token.refresh, Details: r.grantedDetails(),
 	}

@@ -56,7 +56,7 @@ func newFaces(t *testing.T) *faces {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &faces{w, w.caller(w.client), httptest.NewServer(httpapi.New(w.server, pages, slog.New(slog.DiscardHandler)))}
+	f := &faces{w, w.caller(w.client), httptest.NewServer(httpapi.New(w.server, pages, slog.New(slog.DiscardHandler), httpapi.Options{}))}
 	t.Cleanup(f.http.Close)
 	f.mustRegister(time.Hour)
 	return f

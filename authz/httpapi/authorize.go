@@ -175,8 +175,8 @@ func parseAuthorize(query string) (r authz.AuthorizeRequest, repeated bool, err 
 			return r, false, errors.New(name + " must be given once")
 		}
 	}
-	for _, values := range v {
-		repeated = repeated || len(values) > 1
+	for name, values := range v {
+		repeated = repeated || len(values) > 1 && name != "resource" // several of that are one that is refused as such
 	}
 	return authorizeRequest(v), repeated, nil
 }
@@ -206,6 +206,7 @@ func authorizeRequest(v url.Values) authz.AuthorizeRequest {
 		State: v.Get("state"), Scope: v.Get("scope"), Audience: v.Get("audience"),
 		CodeChallenge: v.Get("code_challenge"), CodeChallengeMethod: v.Get("code_challenge_method"),
 		Details: v.Get("authorization_details"),
+		DPoPKey: v.Get("dpop_jkt"), Resource: strings.Join(v["resource"], " "),
 	}
 }
 

@@ -4,6 +4,7 @@
 package httpapi
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/clientauth"
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/pop/ace"
@@ -34,11 +36,23 @@ type face struct {
 	server  *authz.Server
 	console *console.Console
 	log     *slog.Logger
+	clients *clientauth.Authenticator
+	nonces  nonces
+	options Options
+}
+
+// Options of the handler; the zero value is the safe default.
+type Options struct {
+	Roots     *x509.CertPool // who issues the certificates of clients (tls_client_auth); nil: nobody does
+	DPoPNonce bool           // each DPoP proof must hold a nonce of this server (RFC 9449 §8)
 }
 
 // New makes the handler of all HTTP endpoints.
-func New(server *authz.Server, pages *console.Console, log *slog.Logger) http.Handler {
-	f := &face{server: server, console: pages, log: log}
+func New(server *authz.Server, pages *console.Console, log *slog.Logger, o Options) http.Handler {
+	f := &face{server: server, console: pages, log: log, nonces: newNonces(server), options: o}
+	f.clients = clientauth.New(server.Store(), clientauth.Options{
+		Issuer: server.Issuer(), Roots: o.Roots, Now: server.Now, Refused: server.ClientRefused,
+	})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /authorize", f.authorize)
 	mux.HandleFunc("POST /authorize", f.answer)
@@ -77,12 +91,17 @@ func (f *face) token(w http.ResponseWriter, r *http.Request) {
 		f.tokenError(w, err)
 		return
 	}
-	client, err := f.authenticate(r, in)
+	client, uses, err := f.identify(r, in)
 	if err = f.admit(r, in.ClientID, &client, err); err != nil {
 		f.tokenError(w, err)
 		return
 	}
-	out, err := f.server.Token(r.Context(), authz.Caller{Client: client, Encoding: authz.EncodingJSON}, in)
+	caller, err := f.caller(r, client, uses)
+	if err != nil {
+		f.tokenError(w, err)
+		return
+	}
+	out, err := f.server.Token(r.Context(), caller, in)
 	if err = f.guessed(r, client.ID, err); err != nil {
 		f.tokenError(w, err)
 		return
@@ -146,26 +165,6 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// authenticate takes credentials from one place only (RFC 6749 §2.3).
-func (f *face) authenticate(r *http.Request, in *ace.TokenRequest) (authz.Client, error) {
-	if r.Header.Get("Authorization") == "" {
-		if in.ClientSecret != "" {
-			return f.server.Authenticate(r.Context(), in.ClientID, in.ClientSecret, authz.AuthSecretPost)
-		}
-		return f.server.Authenticate(r.Context(), in.ClientID, "", authz.AuthNone)
-	}
-	user, password, ok := r.BasicAuth()
-	id, err1 := url.QueryUnescape(user)
-	secret, err2 := url.QueryUnescape(password)
-	if !ok || err1 != nil || err2 != nil {
-		return authz.Client{}, &ace.Error{Code: ace.InvalidClient, Description: "Authorization must be Basic with form-encoded id and secret"}
-	}
-	if in.ClientSecret != "" || in.ClientID != "" && in.ClientID != id {
-		return authz.Client{}, &ace.Error{Code: ace.InvalidRequest, Description: "client credentials in two places"}
-	}
-	return f.server.Authenticate(r.Context(), id, secret, authz.AuthSecretBasic)
-}
-
 // tokenError is the one place where errors become bytes on this face (RFC 6749 §5.2).
 func (f *face) tokenError(w http.ResponseWriter, err error) {
 	var wire *ace.Error
@@ -194,7 +193,10 @@ func (f *face) tokenError(w http.ResponseWriter, err error) {
 		writeJSON(w, http.StatusInternalServerError, []byte(`{"error":"server_error"}`))
 		return
 	}
-	if wire.Code == ace.InvalidClient {
+	switch wire.Code {
+	case ace.UseDPoPNonce:
+		w.Header().Set(headerNonce, f.nonces.at(f.server.Now()))
+	case ace.InvalidClient:
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", `Basic realm="latchkey"`) // no 401 without it (RFC 9110 §15.5.2)
 	}
@@ -240,14 +242,18 @@ func (f *face) metadata(w http.ResponseWriter, _ *http.Request) {
 		"authorization_details_types_supported":          []string{authz.DetailsType},
 		"grant_types_supported":                          []string{authz.AuthorizationCode, authz.ClientCredentials, authz.RefreshToken, authz.DeviceCodeGrant},
 		"code_challenge_methods_supported":               []string{"S256"},
-		"token_endpoint_auth_methods_supported":          []authz.AuthMethod{authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost},
+		"token_endpoint_auth_methods_supported":          f.authMethods(),
 		"authorization_response_iss_parameter_supported": true,
 
 		"introspection_endpoint":                        issuer + "/introspect",
-		"introspection_endpoint_auth_methods_supported": []authz.AuthMethod{authz.AuthSecretBasic, authz.AuthSecretPost},
+		"introspection_endpoint_auth_methods_supported": f.authMethods()[1:],           // a public client asks about nothing
 		"introspection_signing_alg_values_supported":    []string{jose.ES256.String()}, // RFC 9701 §7
 		"revocation_endpoint":                           issuer + "/revoke",
-		"revocation_endpoint_auth_methods_supported":    []authz.AuthMethod{authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost},
+		"revocation_endpoint_auth_methods_supported":    f.authMethods(),
+
+		"token_endpoint_auth_signing_alg_values_supported": algorithms,
+		"dpop_signing_alg_values_supported":                algorithms, // RFC 9449 §5.1
+		"tls_client_certificate_bound_access_tokens":       true,       // RFC 8705 §3.3
 	})
 	if err != nil {
 		f.log.Error("metadata", "err", err)

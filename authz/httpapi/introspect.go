@@ -67,7 +67,9 @@ func (f *face) inquiry(w http.ResponseWriter, r *http.Request) (*ace.Introspecti
 	if err != nil {
 		return nil, authz.Client{}, err
 	}
-	client, err := f.authenticate(r, &ace.TokenRequest{ClientID: in.ClientID, ClientSecret: in.ClientSecret})
+	client, err := f.authenticate(r, &ace.TokenRequest{
+		ClientID: in.ClientID, ClientSecret: in.ClientSecret, AssertionType: in.AssertionType, Assertion: in.Assertion,
+	})
 	return in, client, f.admit(r, in.ClientID, &client, err)
 }
 

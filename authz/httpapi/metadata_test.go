@@ -24,6 +24,8 @@ import (
 // TestMetadata: the document says exactly this, and each value works.
 func TestMetadata(t *testing.T) {
 	w := newWorld(t)
+	keys := w.signers()
+	w.serve(w.store)
 	w.give("mother", unlock)
 	w.give("gateway", view)
 	b := w.browser()
@@ -41,14 +43,17 @@ func TestMetadata(t *testing.T) {
 		"grant_types_supported": []any{
 			"authorization_code", "client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code",
 		},
-		"code_challenge_methods_supported":               []any{"S256"},
-		"token_endpoint_auth_methods_supported":          []any{"none", "client_secret_basic", "client_secret_post"},
-		"authorization_response_iss_parameter_supported": true,
-		"introspection_endpoint":                         w.url + "/introspect",
-		"introspection_endpoint_auth_methods_supported":  []any{"client_secret_basic", "client_secret_post"},
-		"introspection_signing_alg_values_supported":     []any{"ES256"},
-		"revocation_endpoint":                            w.url + "/revoke",
-		"revocation_endpoint_auth_methods_supported":     []any{"none", "client_secret_basic", "client_secret_post"},
+		"code_challenge_methods_supported":                 []any{"S256"},
+		"token_endpoint_auth_methods_supported":            []any{"none", "client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth", "tls_client_auth"},
+		"token_endpoint_auth_signing_alg_values_supported": []any{"ES256", "ES384", "EdDSA"},
+		"dpop_signing_alg_values_supported":                []any{"ES256", "ES384", "EdDSA"},
+		"tls_client_certificate_bound_access_tokens":       true,
+		"authorization_response_iss_parameter_supported":   true,
+		"introspection_endpoint":                           w.url + "/introspect",
+		"introspection_endpoint_auth_methods_supported":    []any{"client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth", "tls_client_auth"},
+		"introspection_signing_alg_values_supported":       []any{"ES256"},
+		"revocation_endpoint":                              w.url + "/revoke",
+		"revocation_endpoint_auth_methods_supported":       []any{"none", "client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth", "tls_client_auth"},
 	}
 	if !reflect.DeepEqual(m, want) {
 		t.Errorf("got  %v\nwant %v", m, want)
@@ -62,6 +67,14 @@ func TestMetadata(t *testing.T) {
 			return b.post(w.url+"/token", url.Values{"grant_type": {"client_credentials"}, "audience": {"door-1"}, "client_id": {"gateway"}, "client_secret": {w.secret}})
 		},
 	}
+	own := func(form url.Values, headers ...string) page {
+		form.Set("grant_type", "client_credentials")
+		form.Set("resource", apiURI)
+		return b.post(w.url+"/token", form, headers...)
+	}
+	ways["private_key_jwt"] = func() page { return own(w.asserted(keys.signer), "DPoP", w.proof(keys.dpop)) }
+	ways["self_signed_tls_client_auth"] = func() page { return own(url.Values{"client_id": {"meter"}}, "Client-Cert", inHeader(keys.own)) }
+	ways["tls_client_auth"] = func() page { return own(url.Values{"client_id": {"issued"}}, "Client-Cert", inHeader(keys.issued)) }
 	for _, method := range m["token_endpoint_auth_methods_supported"].([]any) {
 		way, ok := ways[method.(string)]
 		if !ok {

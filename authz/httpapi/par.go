@@ -71,8 +71,11 @@ func (f *face) asking(w http.ResponseWriter, r *http.Request) (authz.Client, url
 			return authz.Client{}, nil, &ace.Error{Code: ace.InvalidRequest, Description: "a parameter is given twice: " + name}
 		}
 	}
-	client, err := f.authenticate(r, &ace.TokenRequest{ClientID: form.Get("client_id"), ClientSecret: form.Get("client_secret")})
-	if err != nil {
+	client, err := f.authenticate(r, &ace.TokenRequest{
+		ClientID: form.Get("client_id"), ClientSecret: form.Get("client_secret"),
+		AssertionType: form.Get("client_assertion_type"), Assertion: form.Get("client_assertion"),
+	})
+	if err = f.admit(r, form.Get("client_id"), &client, err); err != nil {
 		return authz.Client{}, nil, err
 	}
 	for _, name := range credentialNames {

@@ -90,15 +90,17 @@ func (j *journal) String() string {
 
 // world is a server on loopback with Alice's door and her mother's phone.
 type world struct {
-	t      testing.TB
-	store  authz.Store
-	server *authz.Server
-	clock  *clock
-	log    *journal
-	url    string // the issuer
-	secret string // of the client "gateway"
-	limits map[throttle.Kind]throttle.Rule
-	trust  origin.Trust
+	t       testing.TB
+	store   authz.Store
+	server  *authz.Server
+	clock   *clock
+	log     *journal
+	url     string // the issuer
+	secret  string // of the client "gateway"
+	limits  map[throttle.Kind]throttle.Rule
+	trust   origin.Trust
+	options httpapi.Options
+	handler http.Handler
 }
 
 func newWorld(t testing.TB) *world {
@@ -124,7 +126,8 @@ func (w *world) serve(store authz.Store) {
 	w.must(err)
 	pages, err := console.New(w.server, log)
 	w.must(err)
-	s := httpapi.Serve(origin.Handler(httpapi.New(w.server, pages, log), w.trust))
+	w.handler = origin.Handler(httpapi.New(w.server, pages, log, w.options), w.trust)
+	s := httpapi.Serve(w.handler)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	w.t.Cleanup(func() {

@@ -203,7 +203,7 @@ func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (
 	for _, work := range s.workers(h, engine) {
 		group.Go(func() error { return work(alive) })
 	}
-	face := s.metrics.HTTP(httpapi.New(h.server, pages, s.log), s.log)
+	face := s.metrics.HTTP(httpapi.New(h.server, pages, s.log, httpapi.Options{}), s.log)
 	s.front.Store(&face)
 	s.house.Store(h)
 	s.phase.CompareAndSwap(starting, serving)

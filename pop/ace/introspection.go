@@ -34,10 +34,12 @@ var labelNames = map[Parameter]string{
 type IntrospectionRequest struct {
 	// Token is an access token as in TokenResponse, or a refresh token. Text that is neither a JWT nor base64url stands here
 	// as it is: it is a token that nobody made, not a malformed request.
-	Token        []byte
-	Hint         string // token_type_hint; "" also for the number that RFC 9200's own example has
-	ClientID     string
-	ClientSecret string
+	Token         []byte
+	Hint          string // token_type_hint; "" also for the number that RFC 9200's own example has
+	ClientID      string
+	ClientSecret  string
+	AssertionType string // RFC 7521 §4.2; in JSON and forms only, as Assertion is
+	Assertion     string
 }
 
 // Format hides the request, which holds a credential, from every verb.
@@ -86,13 +88,13 @@ func ParseIntrospectionRequestJSON(data []byte) (*IntrospectionRequest, error) {
 		return nil, invalid(err)
 	}
 	values := make(map[string]string)
-	for _, p := range []Parameter{labelToken, labelTypeHint, labelClientID, labelClientSecret} {
-		raw, ok := members[labelNames[p]]
+	for _, name := range inquiryNames {
+		raw, ok := members[name]
 		if !ok {
 			continue
 		}
-		if values[labelNames[p]], err = jsonText(raw); err != nil {
-			return nil, invalid(fmt.Errorf("%s: %w", labelNames[p], err))
+		if values[name], err = jsonText(raw); err != nil {
+			return nil, invalid(fmt.Errorf("%s: %w", name, err))
 		}
 	}
 	return inquiry(values)
@@ -112,14 +114,23 @@ func ParseIntrospectionRequestForm(form url.Values) (*IntrospectionRequest, erro
 	return inquiry(values)
 }
 
+// inquiryNames are the members that are read.
+var inquiryNames = []string{
+	labelNames[labelToken], labelNames[labelTypeHint], labelNames[labelClientID], labelNames[labelClientSecret], "client_assertion_type", "client_assertion",
+}
+
 func inquiry(values map[string]string) (*IntrospectionRequest, error) {
-	in := &IntrospectionRequest{Hint: values["token_type_hint"], ClientID: values["client_id"], ClientSecret: values["client_secret"]}
+	in := &IntrospectionRequest{
+		Hint: values["token_type_hint"], ClientID: values["client_id"], ClientSecret: values["client_secret"],
+		AssertionType: values["client_assertion_type"], Assertion: values["client_assertion"],
+	}
 	text := values["token"]
 	if text == "" {
 		return nil, invalid(errors.New("token: missing"))
 	}
 	for _, err := range []error{
 		checkText(text, maxInquiry), checkText(in.Hint, maxName), checkText(in.ClientID, maxName), checkText(in.ClientSecret, maxSecret),
+		checkText(in.AssertionType, maxName), checkText(in.Assertion, maxAssertion),
 	} {
 		if err != nil {
 			return nil, invalid(err)

@@ -140,7 +140,7 @@ func useOnce(ctx context.Context, q Querier, now time.Time, uses []authz.Use) er
 			ON CONFLICT (kind, value) DO UPDATE SET expires_at = excluded.expires_at WHERE uses.expires_at <= $4`,
 			u.Kind, present(u.Value), ms(u.Until), ms(now)))
 		if errors.Is(err, authz.ErrNotFound) {
-			err = authz.ErrReplayed
+			return &authz.ReplayedError{Kind: u.Kind}
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", u.Kind, err)

@@ -1,0 +1,129 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/clientauth"
+	"github.com/latchkey-ace/latchkey/authz/httpapi/origin"
+	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/jose"
+)
+
+// algorithms are those of assertions and proofs: what pop/jose takes by default.
+var algorithms = []string{jose.ES256.String(), jose.ES384.String(), jose.EdDSA.String()}
+
+// authMethods are those a client can be let in by; certificates of others only where somebody is trusted to issue them.
+func (f *face) authMethods() []authz.AuthMethod {
+	all := []authz.AuthMethod{authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost, authz.AuthPrivateKey, authz.AuthSelfSigned}
+	if f.options.Roots != nil {
+		all = append(all, authz.AuthTLS)
+	}
+	return all
+}
+
+// authenticate finds the client behind a request and spends what it has shown. It is for every endpoint that mints nothing; of
+// in it reads ClientID, ClientSecret, AssertionType and Assertion.
+func (f *face) authenticate(r *http.Request, in *ace.TokenRequest) (authz.Client, error) {
+	client, uses, err := f.identify(r, in)
+	if err == nil {
+		err = f.server.Spend(r.Context(), uses...)
+	}
+	if err != nil {
+		return authz.Client{}, err
+	}
+	return client, nil
+}
+
+// identify finds the client behind a request; uses must be spent before anything is done for it. It takes credentials from one
+// place only (RFC 6749 §2.3).
+func (f *face) identify(r *http.Request, in *ace.TokenRequest) (client authz.Client, uses []authz.Use, err error) {
+	from := origin.From(r.Context())
+	p := clientauth.Presented{
+		ClientID: in.ClientID, Secret: in.ClientSecret, AssertionType: in.AssertionType, Assertion: in.Assertion,
+		Certificate: from.Certificate, Intermediates: from.Intermediates,
+	}
+	if len(r.Header.Values("Authorization")) > 0 {
+		if err := fromHeader(r, &p); err != nil {
+			return client, nil, err
+		}
+	}
+	return f.clients.Authenticate(r.Context(), p)
+}
+
+// fromHeader reads HTTP Basic credentials, form-encoded (RFC 6749 §2.3.1).
+func fromHeader(r *http.Request, p *clientauth.Presented) error {
+	user, password, ok := r.BasicAuth()
+	id, err1 := url.QueryUnescape(user)
+	secret, err2 := url.QueryUnescape(password)
+	switch {
+	case !ok || err1 != nil || err2 != nil:
+		return &ace.Error{Code: ace.InvalidClient, Description: "Authorization must be Basic with form-encoded id and secret"}
+	case len(r.Header.Values("Authorization")) > 1 || p.Secret != "" || p.ClientID != "" && p.ClientID != id:
+		return &ace.Error{Code: ace.InvalidRequest, Description: "client credentials in two places"}
+	}
+	p.ClientID, p.Secret, p.Basic = id, secret, true
+	return nil
+}
+
+// caller is the client with the keys that it has shown possession of beside its credential.
+func (f *face) caller(r *http.Request, client authz.Client, uses []authz.Use) (authz.Caller, error) {
+	c := authz.Caller{Client: client, Encoding: authz.EncodingJSON, Proofs: uses}
+	if cert := origin.From(r.Context()).Certificate; cert != nil {
+		print := sha256.Sum256(cert.Raw)
+		c.Certificate = print[:]
+	}
+	proof, err := f.proof(r)
+	if err != nil || proof == nil {
+		return c, err
+	}
+	c.DPoP = proof.Thumbprint[:]
+	c.Proofs = append(c.Proofs, authz.Use{Kind: authz.UseDPoP, Value: proof.Replay[:], Until: f.server.Now().Add(proof.Keep)})
+	return c, nil
+}
+
+// Headers of RFC 9449 §4.1 and §8.
+const (
+	headerDPoP  = "DPoP"
+	headerNonce = "DPoP-Nonce"
+)
+
+// proof verifies the request's DPoP proof; nil without one. Its URL is made of the issuer, never of what the request says of
+// its host. A proof that holds a nonce must hold a good one, even where none is demanded.
+func (f *face) proof(r *http.Request) (*jose.Proof, error) {
+	sent := r.Header.Values(headerDPoP)
+	switch len(sent) {
+	case 0:
+		return nil, nil
+	case 1:
+	default:
+		return nil, &ace.Error{Code: ace.InvalidDPoPProof, Description: "more than one DPoP header"}
+	}
+	now := f.server.Now()
+	good := func(nonce string) bool { return f.nonces.good(nonce, now) }
+	expect := jose.ExpectProof{Method: r.Method, URL: f.server.Issuer() + r.URL.Path, Now: now, NonceLife: nonceLife}
+	if f.options.DPoPNonce {
+		expect.Nonce = good
+	}
+	proof, err := jose.VerifyProof(sent[0], expect)
+	if err == nil && proof.Nonce != "" && !good(proof.Nonce) {
+		err = jose.ErrUseNonce
+	}
+	if err != nil {
+		return nil, proofError(err)
+	}
+	return proof, nil
+}
+
+// proofError keeps what was wrong for the client's developer.
+func proofError(err error) error {
+	if errors.Is(err, jose.ErrUseNonce) {
+		return &ace.Error{Code: ace.UseDPoPNonce, Description: "use the nonce of the header DPoP-Nonce"}
+	}
+	_, why, _ := strings.Cut(err.Error(), jose.ErrInvalidProof.Error()+": ")
+	return &ace.Error{Code: ace.InvalidDPoPProof, Description: why}
+}
