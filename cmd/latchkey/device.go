@@ -21,10 +21,10 @@ import (
 
 // deviceFlags are the flags of device add.
 type deviceFlags struct {
-	owner, kind, delivery, profile, clock, token, out string
-	actions                                           []string
-	exi                                               time.Duration
-	requireCNonce                                     bool
+	owner, kind, delivery, profile, clock, token, out, resource string
+	actions                                                     []string
+	exi                                                         time.Duration
+	requireCNonce                                               bool
 }
 
 func (t *tool) deviceCommand() *cobra.Command {
@@ -35,23 +35,32 @@ func (t *tool) deviceCommand() *cobra.Command {
 		Long: "Adds a device, makes its keys and writes them to a provisioning file (0600) that belongs on the device and\n" +
 			"nowhere else. The keys are shown only in that file.\n\n" +
 			"A device of the profile coap_oscore protects each message (RFC 9203); one of coap_dtls is spoken to over DTLS with\n" +
-			"the key of the token (RFC 9202). Only --token encrypt0 hides such a key. The server's own channel is the same for both.",
+			"the key of the token (RFC 9202). Only --token encrypt0 hides such a key. The server's own channel is the same for both.\n\n" +
+			"With --delivery http it is an HTTP API instead: its tokens are JWTs (RFC 9068) for the address --resource, bound to a key\n" +
+			"of the app, and it needs no file.",
 		Example: "  latchkey device add front-door --owner alice --kind lock --action 'view=/door:GET' --action 'unlock=/door/unlock:POST' --action 'disarm=/alarm/disarm:POST' --out front-door.lkp\n" +
 			"  latchkey device add back-door --owner alice --kind lock --profile coap_dtls --action 'unlock=/door/unlock:POST' --out back-door.lkp\n" +
-			"  latchkey device add monitor --owner carol --kind medical --token sign1-ecdh --exi 8h --action 'view=/measurements:GET' --action 'configure=/settings:PUT' --out monitor.lkp",
+			"  latchkey device add monitor --owner carol --kind medical --token sign1-ecdh --exi 8h --action 'view=/measurements:GET' --action 'configure=/settings:PUT' --out monitor.lkp\n" +
+			"  latchkey device add calendar --owner alice --delivery http --resource https://calendar.example/v1 --action 'read=/events:GET' --action 'write=/events:POST'",
 		Args: command.One,
-		RunE: func(cmd *cobra.Command, args []string) error { return t.addDevice(cmd, args[0], f) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.delivery == string(authz.DeliveryHTTP) {
+				return t.addAPI(cmd, args[0], f)
+			}
+			return t.addDevice(cmd, args[0], f)
+		},
 	}
 	fl := add.Flags()
 	fl.StringVar(&f.owner, "owner", "", "the person whose device it is")
 	fl.StringVar(&f.kind, "kind", "generic", "lock, medical or generic")
-	fl.StringVar(&f.delivery, "delivery", "", "push (over its channel), embed (inside the token) or introspect (the device asks the server about each token, as doorlock --introspect does); default push for a lock, else embed")
+	fl.StringVar(&f.delivery, "delivery", "", "push (over its channel), embed (inside the token), introspect (the device asks the server about each token, as doorlock --introspect does) or http (no device but an HTTP API); default push for a lock, else embed")
 	fl.StringVar(&f.profile, "profile", pop.ProfileCoAPOSCORE.String(), "how phones talk to it: coap_oscore or coap_dtls")
 	fl.StringVar(&f.clock, "clock", "", "synced, relative or none; default synced for a lock, else none")
 	fl.StringVar(&f.token, "token", "", "encrypt0, sign1, sign1-ecdh or jwt; default encrypt0 for a lock and for coap_dtls, else sign1")
 	fl.DurationVar(&f.exi, "exi", 0, "how long a device without a clock honours a token it has accepted (default 8h)")
 	fl.BoolVar(&f.requireCNonce, "require-cnonce", false, "tokens must carry a nonce fetched from the device")
 	fl.StringArrayVar(&f.actions, "action", nil, "NAME=/path:METHOD[,METHOD…]; once for each action")
+	fl.StringVar(&f.resource, "resource", "", "with --delivery http: the API's address, which is the aud of its tokens")
 	fl.StringVar(&f.out, "out", "", "where to write the provisioning file")
 	list := &cobra.Command{Use: "list", Short: "List devices", Example: "  latchkey device list", Args: command.None, RunE: func(cmd *cobra.Command, _ []string) error { return t.listDevices(cmd) }}
 	return command.Group("device", "Devices", "  latchkey device list", add, list)
@@ -111,12 +120,14 @@ func parseProfile(name string) (pop.Profile, error) {
 
 func (f deviceFlags) check(d authz.Device) error {
 	switch {
+	case f.resource != "":
+		return errors.New("--resource goes with --delivery http")
 	case f.out == "":
 		return errors.New("say where to write the provisioning file: --out FILE")
 	case d.Profile == pop.ProfileCoAPDTLS && d.Shape != provision.ShapeEncrypt0:
 		return fmt.Errorf("--profile coap_dtls: tokens of shape %s hold no DTLS key; use --token encrypt0, or --profile coap_oscore", d.Shape)
 	case !slices.Contains([]authz.Delivery{authz.DeliveryPush, authz.DeliveryEmbed, authz.DeliveryIntrospect}, d.Delivery):
-		return fmt.Errorf("delivery %q is not available; there are push, embed and introspect", f.delivery)
+		return fmt.Errorf("delivery %q is not available; there are push, embed, introspect and http", f.delivery)
 	case f.exi < 0 || f.exi > authz.MaxEXI || f.exi%time.Second != 0:
 		return errors.New("--exi: whole seconds, at most a year")
 	case f.owner == "":
@@ -237,7 +248,8 @@ type deviceLine struct {
 	Audience string    `json:"audience"`
 	Owner    string    `json:"owner"`
 	Kind     string    `json:"kind"`
-	Profile  string    `json:"profile"`
+	Profile  string    `json:"profile,omitempty"`
+	Resource string    `json:"resource,omitempty"` // of an HTTP API
 	Actions  []string  `json:"actions"`
 	SeenAt   time.Time `json:"seen_at,omitzero"`
 }
@@ -255,11 +267,18 @@ func (t *tool) listDevices(cmd *cobra.Command) error {
 	lines := []deviceLine{}
 	words := []string{}
 	for _, d := range devices {
-		line := deviceLine{Name: d.Name, Audience: d.Audience(), Owner: d.Owner, Kind: d.Kind.String(), Profile: d.Profile.String(), SeenAt: d.Registration.SeenAt}
+		line := deviceLine{Name: d.Name, Audience: d.Audience(), Owner: d.Owner, Kind: d.Kind.String(), SeenAt: d.Registration.SeenAt}
+		if line.Resource = d.Resource; d.Resource == "" {
+			line.Profile = d.Profile.String()
+		}
 		for _, a := range d.Actions {
 			line.Actions = append(line.Actions, a.Name)
 		}
 		lines = append(lines, line)
+		if d.Delivery == authz.DeliveryHTTP {
+			words = append(words, fmt.Sprintf("%s  %s  of %s, HTTP API %s, can %s", d.Name, d.Audience(), d.Owner, d.Resource, strings.Join(line.Actions, " ")))
+			continue
+		}
 		words = append(words, fmt.Sprintf("%s  %s  of %s, %s, %s, can %s, last seen %s", d.Name, d.Audience(), d.Owner, d.Kind, d.Profile, strings.Join(line.Actions, " "), when(d.Registration.SeenAt, "never")))
 	}
 	return t.say(cmd.OutOrStdout(), lines, "%s", orNone(words, "no devices"))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -91,6 +90,7 @@ type clientFlags struct {
 	scope      []string
 	importFile string
 	settings   authz.ClientSettings
+	credentialFlags
 }
 
 func (t *tool) clientCommand() *cobra.Command {
@@ -99,20 +99,23 @@ func (t *tool) clientCommand() *cobra.Command {
 		Use:   "add ID",
 		Short: "Register an app",
 		Example: "  latchkey client add phone --public --redirect-uri http://127.0.0.1/callback --client-made-keys\n" +
-			"  latchkey client add gateway --grant-type client_credentials",
+			"  latchkey client add gateway --grant-type client_credentials\n" +
+			"  latchkey client add backend --auth-method private_key_jwt --jwks backend.jwks --dpop\n" +
+			"  latchkey client add meter --auth-method tls_client_auth --tls-san-dns meter.example --tls-bound\n" +
+			"  latchkey client add reporting --auth-method client_secret_basic --secret-stdin --bearer < secret.txt",
 		Args: command.One,
 		RunE: func(cmd *cobra.Command, args []string) error { return t.addClient(cmd, args[0], f) },
 	}
 	add.Flags().BoolVar(&f.public, "public", false, "an app that can keep no secret (a phone app)")
 	add.Flags().StringArrayVar(&f.redirects, "redirect-uri", nil, "where the browser returns to; compared exactly, but for the port of http://127.0.0.1 and http://[::1]")
 	add.Flags().StringArrayVar(&f.grantTypes, "grant-type", nil, "authorization_code, client_credentials, refresh_token or device_code (default: authorization_code with a redirect URI, else client_credentials)")
-	add.Flags().StringVar(&f.method, "auth-method", "", "client_secret_basic, client_secret_post or oscore (default client_secret_basic; none with --public)")
+	add.Flags().StringVar(&f.method, "auth-method", "", "how it proves itself: "+methodNames()+" (default client_secret_basic; none with --public)")
 	add.Flags().BoolVar(&f.clientKeys, "client-made-keys", false, "the app may make the possession key itself")
 	add.Flags().StringArrayVar(&f.scope, "scope", nil, "the most it may ask for, as action names; a ceiling, never a grant")
 	add.Flags().StringVar(&f.importFile, "import", "", "for oscore: a 0600 JSON file with master_secret, master_salt, client_id and server_id in hex")
 	add.Flags().BoolVar(&f.settings.Administrator, "administrator", false, "over CoAP it sees the whole list of revoked tokens, not only its own")
 	add.Flags().BoolVar(&f.settings.ProblemDetails, "problem-details", false, "over CoAP it is told errors as RFC 9290 problem details")
-	add.Flags().BoolVar(&f.settings.RequirePAR, "require-par", false, "the app must push its authorization requests (RFC 9126)")
+	f.credentialFlags.add(add.Flags(), &f.settings)
 	return command.Group("client", "Apps", "  latchkey client add gateway --grant-type client_credentials", add)
 }
 
@@ -121,17 +124,18 @@ func (t *tool) addClient(cmd *cobra.Command, id string, f clientFlags) error {
 	if err != nil {
 		return err
 	}
-	secret := ""
-	if client.AuthMethod == authz.AuthSecretBasic || client.AuthMethod == authz.AuthSecretPost {
-		if secret, client.SecretHash, err = authz.Secret(rand.Reader); err != nil {
-			return err
-		}
+	secret, err := f.secret(cmd, &client)
+	if err != nil {
+		return err
 	}
 	h, err := t.open(cmd.Context())
 	if err != nil {
 		return err
 	}
 	defer h.Close()
+	if client.Serves, err = h.served(cmd.Context(), f.serves); err != nil {
+		return err
+	}
 	if err := h.store.AddClient(cmd.Context(), client); err != nil {
 		return taken(err)
 	}
@@ -168,11 +172,13 @@ func (f clientFlags) client(id string) (authz.Client, error) {
 	if err := checkClient(c, f.public); err != nil {
 		return c, err
 	}
+	if err := f.fill(&c); err != nil {
+		return c, err
+	}
 	return c, f.channel(&c)
 }
 
 func checkClient(c authz.Client, public bool) error {
-	methods := []authz.AuthMethod{authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost, authz.AuthOSCORE}
 	types := []string{authz.AuthorizationCode, authz.ClientCredentials, authz.RefreshToken, authz.DeviceCodeGrant}
 	for _, g := range c.GrantTypes {
 		if !slices.Contains(types, g) {
@@ -192,8 +198,8 @@ func checkClient(c authz.Client, public bool) error {
 		}
 	}
 	switch {
-	case !slices.Contains(methods, c.AuthMethod):
-		return fmt.Errorf("authentication method %q is not available; there are none, client_secret_basic, client_secret_post and oscore", c.AuthMethod)
+	case !slices.Contains(authMethods, c.AuthMethod):
+		return fmt.Errorf("authentication method %q is not available; there are %s", c.AuthMethod, methodNames())
 	case public != c.Public():
 		return errors.New("--public and --auth-method none go together")
 	case slices.Contains(c.GrantTypes, authz.AuthorizationCode) && len(c.RedirectURIs) == 0:

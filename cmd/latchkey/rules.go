@@ -110,6 +110,8 @@ func (c *config) checkCertificate() error {
 		return fmt.Errorf("tls_key is missing: the private key of %s", c.TLSCert)
 	case c.TLSKey != "" && c.TLSCert == "":
 		return fmt.Errorf("tls_cert is missing: the certificate of %s", c.TLSKey)
+	case c.ClientCA != "" && !c.tls() && c.ProxyCertField == "":
+		return fmt.Errorf("client_ca %s: no app can show a certificate here; give tls_cert and tls_key, or acme, or proxy_client_cert_header", c.ClientCA)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,7 +32,8 @@ type service struct {
 	dir          string
 	config       config
 	log          *slog.Logger
-	certificates *certificates // nil: plain HTTP
+	certificates *certificates  // nil: plain HTTP
+	clientRoots  *x509.CertPool // nil: nobody issues certificates of apps
 	metrics      *metrics.Metrics
 	ready        func() error // says so to whoever started it; nil for nobody
 
@@ -65,6 +67,9 @@ func newService(dir string, c config, log *slog.Logger) (*service, error) {
 		return nil, err
 	}
 	if s.certificates, err = newCertificates(dir, c, log); err != nil {
+		return nil, err
+	}
+	if s.clientRoots, err = c.clientRoots(dir); err != nil {
 		return nil, err
 	}
 	sources := metrics.Sources{Ready: func() bool { return s.unready(context.Background()) == "" }}
@@ -203,7 +208,7 @@ func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (
 	for _, work := range s.workers(h, engine) {
 		group.Go(func() error { return work(alive) })
 	}
-	face := s.metrics.HTTP(httpapi.New(h.server, pages, s.log, httpapi.Options{}), s.log)
+	face := s.metrics.HTTP(httpapi.New(h.server, pages, s.log, httpapi.Options{Roots: s.clientRoots, DPoPNonce: s.config.DPoPNonce}), s.log)
 	s.front.Store(&face)
 	s.house.Store(h)
 	s.phase.CompareAndSwap(starting, serving)

@@ -30,6 +30,9 @@ type config struct {
 	Proxies        []string `toml:"proxies"`
 	ProxyCertField string   `toml:"proxy_client_cert_header"`
 
+	ClientCA  string `toml:"client_ca"`
+	DPoPNonce bool   `toml:"dpop_nonce"`
+
 	Limits     bool   `toml:"limits"`
 	TokenLife  span   `toml:"token_life"`
 	LogLevel   string `toml:"log_level"`
@@ -94,6 +97,8 @@ func (c *config) settings() []setting {
 		{"acme_cache", &c.ACMECache, "folder for ACME's account key and certificates"},
 		{"proxies", &c.Proxies, "addresses or networks of the TLS proxies in front; their word on a request's sender is believed, nobody else's"},
 		{"proxy_client_cert_header", &c.ProxyCertField, "header in which the proxies put a client's certificate and which they delete from requests; none if empty"},
+		{"client_ca", &c.ClientCA, "certificates, in PEM, of who issues those of apps with tls_client_auth; read at the start"},
+		{"dpop_nonce", &c.DPoPNonce, "each DPoP proof must hold a nonce that the server gave out a few minutes ago"},
 		{"limits", &c.Limits, "slows down who asks too often or guesses wrong; false only behind something that does it"},
 		{"token_life", &c.TokenLife, "how long tokens live for devices with a clock, at most 1h"},
 		{"log_level", &c.LogLevel, "least important lines to log: debug, info, warn or error"},

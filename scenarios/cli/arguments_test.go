@@ -11,6 +11,9 @@ const lockFlags = " --owner alice --kind lock --action unlock=/door/unlock:POST 
 // TestBadArguments gives each command what it cannot take. Every row is refused before anything is written.
 func TestBadArguments(t *testing.T) {
 	h := newHouse(t)
+	h.write("app.jwks", publicKeys)
+	h.write("private.jwks", strings.Replace(publicKeys, `"x"`, `"d":"AAAA","x"`, 1))
+	h.must("", "latchkey", "device", "add", "calendar", "--owner", "alice", "--delivery", "http", "--resource", "https://calendar.example/v1", "--action", "read=/events:GET")
 	rows := []struct {
 		name  string
 		args  string
@@ -55,6 +58,35 @@ func TestBadArguments(t *testing.T) {
 		{name: "client: oscore without its keys", args: "client add app --auth-method oscore", says: []string{"oscore", "--import"}},
 		{name: "client: keys without oscore", args: "client add app --import keys.json", says: []string{"--import", "--auth-method oscore"}},
 
+		{name: "client: keys that are not there", args: "client add app --auth-method private_key_jwt --jwks none.jwks", says: []string{"--jwks", "none.jwks", "no such file"}},
+		{name: "client: keys that are none", args: "client add app --auth-method private_key_jwt --jwks front-door.lkp", says: []string{"--jwks", "public keys alone"}},
+		{name: "client: a private key", args: "client add app --auth-method private_key_jwt --jwks private.jwks", says: []string{"--jwks", "private.jwks", "public keys alone"}},
+		{name: "client: private_key_jwt without keys", args: "client add app --auth-method private_key_jwt", says: []string{"private_key_jwt", "--jwks"}},
+		{name: "client: keys beside a secret", args: "client add app --jwks app.jwks", says: []string{"key set goes with private_key_jwt"}},
+		{name: "client: tls_client_auth without a name", args: "client add app --auth-method tls_client_auth", says: []string{"exactly one name", "--tls-san-dns"}},
+		{name: "client: tls_client_auth with two names", args: "client add app --auth-method tls_client_auth --tls-subject CN=a --tls-san-dns a.example", says: []string{"exactly one name", "--tls-subject"}},
+		{name: "client: a certificate's name for a secret", args: "client add app --tls-san-dns a.example", says: []string{"tls_client_auth"}},
+		{name: "client: self_signed_tls_client_auth without a certificate", args: "client add app --auth-method self_signed_tls_client_auth --jwks app.jwks", says: []string{"x5c", "--jwks"}},
+		{name: "client: two bindings", args: "client add app --dpop --tls-bound", says: []string{"bound to one thing", "--dpop", "--tls-bound"}},
+		{name: "client: bound and bearer", args: "client add app --dpop --bearer", says: []string{"cannot have bearer tokens", "--bearer"}},
+		{name: "client: a short secret", args: "client add app --secret-stdin", stdin: "hunter22", says: []string{"secret", "43 random letters", "openssl rand"}},
+		{name: "client: a secret of one letter", args: "client add app --secret-stdin", stdin: strings.Repeat("a", 64), says: []string{"secret", "random"}},
+		{name: "client: a secret with a blank", args: "client add app --secret-stdin", stdin: "correct horse battery staple correct horse battery", says: []string{"secret", "without blanks"}},
+		{name: "client: a secret for a key", args: "client add app --auth-method private_key_jwt --jwks app.jwks --secret-stdin", says: []string{"--secret-stdin", "client_secret_basic"}},
+		{name: "client: serves what is not there", args: "client add app --serves barn", says: []string{"--serves", `"barn"`, "latchkey device list"}},
+
+		{name: "api: no address", args: "device add api --owner alice --delivery http --action read=/x:GET", says: []string{"--resource URI"}},
+		{name: "api: an address with #", args: "device add api --owner alice --delivery http --action read=/x:GET --resource https://api.example/#x", says: []string{"--resource", "without #"}},
+		{name: "api: half an address", args: "device add api --owner alice --delivery http --action read=/x:GET --resource api.example", says: []string{"--resource", "https://api.example/v1"}},
+		{name: "api: a file", args: "device add api --owner alice --delivery http --action read=/x:GET --resource https://api.example --out new.lkp", says: []string{"--out", "leave it out"}},
+		{name: "api: a profile", args: "device add api --owner alice --delivery http --action read=/x:GET --resource https://api.example --profile coap_dtls", says: []string{"--profile", "leave it out"}},
+		{name: "api: a lock", args: "device add api --owner alice --delivery http --kind lock --action read=/x:GET --resource https://api.example", says: []string{"--kind lock", "leave it out"}},
+		{name: "api: nobody's", args: "device add api --delivery http --action read=/x:GET --resource https://api.example", says: []string{"--owner USER"}},
+		{name: "api: no action", args: "device add api --owner alice --delivery http --resource https://api.example", says: []string{"--action"}},
+		{name: "api: a name that is taken", args: "device add front-door --owner alice --delivery http --action read=/x:GET --resource https://api.example", says: []string{`"front-door"`, "another name"}},
+		{name: "api: an address that is taken", args: "device add api --owner alice --delivery http --action read=/x:GET --resource https://calendar.example/v1", says: []string{"calendar.example", "calendar is it already"}},
+		{name: "device: an address", args: "device add side-door --resource https://api.example" + lockFlags, says: []string{"--resource", "--delivery http"}},
+
 		{name: "device: nobody's", args: "device add side-door --kind lock --action unlock=/door/unlock:POST --out new.lkp", says: []string{"--owner"}},
 		{name: "device: a stranger's", args: "device add side-door --owner nobody --action unlock=/door/unlock:POST --out new.lkp", says: []string{`"nobody"`, "latchkey user add"}},
 		{name: "device: a name that is taken", args: "device add front-door" + lockFlags, says: []string{`"front-door"`, "another name"}},
@@ -64,7 +96,7 @@ func TestBadArguments(t *testing.T) {
 		{name: "device: no action", args: "device add side-door --owner alice --out new.lkp", says: []string{"--action 'unlock=/door/unlock:POST'"}},
 		{name: "device: an action without a method", args: "device add side-door --owner alice --out new.lkp --action unlock=/door", says: []string{"unlock", "/door", "NAME=/path:METHOD"}},
 		{name: "device: one action twice", args: "device add side-door --owner alice --out new.lkp --action a=/x:POST --action b=/x:POST", says: []string{"b=/x:POST", "twice"}},
-		{name: "device: an unknown delivery", args: "device add side-door --delivery pigeon" + lockFlags, says: []string{`"pigeon"`, "push, embed and introspect"}},
+		{name: "device: an unknown delivery", args: "device add side-door --delivery pigeon" + lockFlags, says: []string{`"pigeon"`, "push, embed, introspect and http"}},
 		{name: "device: an unknown profile", args: "device add side-door --profile coap_tls" + lockFlags, says: []string{"--profile", `"coap_tls"`, "coap_oscore and coap_dtls"}},
 		{name: "device: no profile", args: "device add side-door --profile=" + lockFlags, says: []string{"--profile", "coap_oscore and coap_dtls"}},
 		{name: "device: coap_dtls with signed tokens", args: "device add side-door --profile coap_dtls --token sign1" + lockFlags, says: []string{"--profile coap_dtls", "sign1", "--token encrypt0", "--profile coap_oscore"}},
@@ -81,6 +113,9 @@ func TestBadArguments(t *testing.T) {
 		{name: "serve: http for the network without a certificate", args: "serve --http 0.0.0.0:8080", says: []string{"0.0.0.0:8080", "loopback", "tls_cert", "proxies"}},
 		{name: "serve: a certificate without its key", args: "serve --issuer https://home.example --tls-cert x.pem", says: []string{"tls_key is missing", "x.pem"}},
 		{name: "serve: a certificate that is not there", args: "serve --issuer https://home.example --tls-cert x.pem --tls-key y.pem", says: []string{"tls_cert", "x.pem", "no such file"}},
+		{name: "serve: client_ca where no certificate is seen", args: "serve --client-ca ca.pem", says: []string{"client_ca", "tls_cert"}},
+		{name: "serve: client_ca that is not there", args: "serve --client-ca ca.pem --proxies 127.0.0.1 --proxy-client-cert-header Client-Cert", says: []string{"client_ca", "ca.pem", "no such file"}},
+		{name: "serve: client_ca that is none", args: "serve --client-ca latchkey.toml --proxies 127.0.0.1 --proxy-client-cert-header Client-Cert", says: []string{"client_ca", "latchkey.toml", "PEM"}},
 		{name: "serve: a certificate for plain http", args: "serve --tls-cert x.pem --tls-key y.pem", says: []string{"issuer", "https"}},
 		{name: "serve: acme for another name", args: "serve --issuer https://home.example --acme other.example", says: []string{"acme", `"home.example" is missing`}},
 		{name: "serve: acme for an address", args: "serve --issuer https://home.example --acme 192.0.2.1", says: []string{"acme", `"192.0.2.1"`, "addresses"}},

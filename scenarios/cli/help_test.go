@@ -168,6 +168,8 @@ func (h *house) firstGrant() string {
 func TestExamplesWork(t *testing.T) {
 	h := &house{t: t, dir: t.TempDir()}
 	h.write("password.txt", alicePassword+"\n")
+	h.write("backend.jwks", publicKeys)
+	h.write("secret.txt", "gL5-8tGXw2pQ0vZk3mRnB7yHcJfU1aSeD4iTo9WxKqE\n")
 	pages := map[string]string{}
 	for _, page := range h.helps() {
 		pages[page.path] = page.text

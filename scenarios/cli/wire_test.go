@@ -214,7 +214,7 @@ func TestBadCoAPAtServer(t *testing.T) {
 		{name: "an oversized body", path: "/token", format: ace.FormatACE, payload: make([]byte, 8<<10), code: codes.RequestEntityTooLarge},
 		{name: "an unknown critical option", path: "/token", format: ace.FormatACE, payload: []byte{0xa0}, option: unknownCritical, code: codes.BadOption},
 		{name: "a device's resource", path: "/register", format: ace.FormatCBOR, payload: []byte{0xa0}, code: codes.Forbidden},
-		{name: "a path that is not there", path: "/introspect", format: ace.FormatACE, payload: []byte{0xa0}, code: codes.NotFound},
+		{name: "a path that is not there", path: "/garage", format: ace.FormatACE, payload: []byte{0xa0}, code: codes.NotFound},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			answer, err := upload.Exchange(t.Context(), r.request())
