@@ -25,7 +25,7 @@ var rules = []rule{
 	{From: "resource", To: []string{"authz", "storage", "cmd", "scenarios"}, Why: "the resource server and the authorization server meet in bytes, and storage implements what resource asks for"},
 	{From: "storage", To: []string{"cmd", "scenarios"}, Why: "storage does not know who wires it"},
 	{From: "storage/device", To: []string{"authz"}, Deep: true, Why: "a device must not carry the authorization server"},
-	{From: "=authz", To: []string{"authz/httpapi", "authz/coapapi", "authz/console", "authz/grant", "authz/delivery"}, Why: "a root package never imports its faces"},
+	{From: "=authz", To: []string{"authz/httpapi", "authz/coapapi", "authz/console", "authz/clientauth", "authz/grant", "authz/delivery"}, Why: "a root package never imports its faces"},
 	{From: "=resource", To: []string{"resource/coapapi", "resource/gatt", "resource/jwt"}, Why: "a root package never imports its faces"},
 	{From: "", Except: []string{"authz/grant"}, To: []string{"github.com/go-oauth2/oauth2"}, Why: "one door per library: go-oauth2 is behind authz/grant"},
 	{From: "", Except: []string{"pop/jose"}, To: []string{"github.com/lestrrat-go/jwx"}, Why: "one door per library: jwx is behind pop/jose"},

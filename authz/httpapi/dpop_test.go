@@ -37,8 +37,8 @@ func publicJWK(key *ecdsa.PrivateKey) map[string]any {
 	return m
 }
 
-// TestDpopNegativeTests, CheckDpopProofNbfExp and DpopProofWithIat… are modules of the conformance suite (FAPI2-SP-FINAL); the
-// clauses are RFC 9449's.
+// TestDPoP: the modules DpopNegativeTests, CheckDpopProofNbfExp and DpopProofWithIat… of the conformance suite
+// (FAPI2-SP-FINAL); clauses are those of RFC 9449.
 func TestDPoP(t *testing.T) {
 	w := newWorld(t)
 	k := w.signers()
