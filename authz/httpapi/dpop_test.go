@@ -37,24 +37,41 @@ func publicJWK(key *ecdsa.PrivateKey) map[string]any {
 	return m
 }
 
-// TestDPoP: the modules DpopNegativeTests, CheckDpopProofNbfExp and DpopProofWithIat… of the conformance suite
-// (FAPI2-SP-FINAL); clauses are those of RFC 9449.
+// prover makes proofs by hand, good ones and others.
+type prover struct {
+	w      *world
+	key    *ecdsa.PrivateKey
+	header map[string]any
+	claims map[string]any
+}
+
+func (w *world) prover() *prover {
+	key := w.newKey()
+	return &prover{
+		w, key, map[string]any{"typ": "dpop+jwt", "alg": "ES256", "jwk": publicJWK(key)},
+		map[string]any{"htm": "POST", "htu": w.url + "/token", "iat": w.clock.now().Unix()},
+	}
+}
+
+// says is a fresh proof with other claims.
+func (p *prover) says(pairs ...any) string {
+	return p.w.jws(p.key, p.header, change(change(p.claims, "jti", unique()), pairs...))
+}
+
+// has is a fresh proof with another header.
+func (p *prover) has(pairs ...any) string {
+	return p.w.jws(p.key, change(p.header, pairs...), change(p.claims, "jti", unique()))
+}
+
+// TestDPoP: RFC 9449 §5, and the modules DpopProofWithIat… of the conformance suite (FAPI2-SP-FINAL).
 func TestDPoP(t *testing.T) {
 	w := newWorld(t)
 	k := w.signers()
 	w.serve(w.store)
-	key := w.newKey()
-	now := w.clock.now().Unix()
-	header := map[string]any{"typ": "dpop+jwt", "alg": "ES256", "jwk": publicJWK(key)}
-	claims := map[string]any{"jti": "", "htm": "POST", "htu": w.url + "/token", "iat": now}
-	made := func(headers, pairs []any) string {
-		c := change(claims, "jti", unique())
-		return w.jws(key, change(header, headers...), change(c, pairs...))
-	}
-	says := func(pairs ...any) string { return made(nil, pairs) }
-	has := func(pairs ...any) string { return made(pairs, nil) }
-	whole := says()
-	parts := strings.Split(whole, ".")
+	by := w.prover()
+	says, key, now := by.says, by.key, w.clock.now().Unix()
+	thumb, err := jose.NewKey(key.Public(), "")
+	w.must(err)
 	for name, proof := range map[string]string{
 		"a proof": says(),
 		"DpopProofWithIat10SecondsBeforeSucceeds": says("iat", now-10),
@@ -69,12 +86,33 @@ func TestDPoP(t *testing.T) {
 			t.Errorf("%s: %d %s", name, p.StatusCode, p.body)
 			continue
 		}
-		thumb, err := jose.NewKey(key.Public(), "")
-		w.must(err)
 		if got := w.cnf(w.object(p)["access_token"]); got["jkt"] != thumb.Thumbprint().String() || len(got) != 1 {
 			t.Errorf("%s: cnf %v", name, got)
 		}
 	}
+	once := says()
+	if p := w.forAPI(w.asserted(k.signer), "DPoP", once); p.StatusCode != 200 {
+		t.Errorf("%d %s", p.StatusCode, p.body)
+	}
+	w.wantError("§11.1: replayed", w.forAPI(w.asserted(k.signer), "DPoP", once), 400, "invalid_dpop_proof")
+	w.clock.move(50 * time.Second)
+	w.wantError("§11.1: replayed late", w.forAPI(w.asserted(k.signer), "DPoP", once), 400, "invalid_dpop_proof")
+	// D11: for a device the token keeps its own key and type.
+	device := w.asserted(k.signer)
+	device.Set("audience", "door-1")
+	if m := w.object(w.forAPI(device, "DPoP", w.proof(key))); m["token_type"] != "PoP" || m["cnf"] == nil {
+		t.Errorf("for a device: %v", m)
+	}
+}
+
+// TestRefusedDPoP: the modules DpopNegativeTests, CheckDpopProofNbfExp and HolderOfKeyRequired; clauses are those of RFC 9449.
+func TestRefusedDPoP(t *testing.T) {
+	w := newWorld(t)
+	k := w.signers()
+	w.serve(w.store)
+	by := w.prover()
+	says, has, key, now := by.says, by.has, by.key, w.clock.now().Unix()
+	parts := strings.Split(says(), ".")
 	private := publicJWK(key)
 	private["d"] = base64.RawURLEncoding.EncodeToString(key.D.FillBytes(make([]byte, 32)))
 	for name, proof := range map[string]string{
@@ -91,7 +129,7 @@ func TestDPoP(t *testing.T) {
 		"§4.3 5: alg HS256":                       has("alg", "HS256"),
 		"§4.3 5: alg RS256":                       has("alg", "RS256"),
 		"§4.3 6: no signature":                    parts[0] + "." + parts[1] + ".",
-		"§4.3 6: another's signature":             w.jws(k.dpop, header, change(claims, "jti", unique())),
+		"§4.3 6: another's signature":             w.jws(k.dpop, by.header, change(by.claims, "jti", unique())),
 		"§4.3 6: other claims":                    parts[0] + "." + base64url(`{"jti":"12345678","htm":"POST"}`) + "." + parts[2],
 		"§4.3 7: a private key":                   has("jwk", private),
 		"§4.3 7: no key":                          has("jwk", nil),
@@ -114,19 +152,6 @@ func TestDPoP(t *testing.T) {
 	p := w.forAPI(w.asserted(k.signer), "DPoP", says(), "DPoP", says())
 	w.wantError("§4.3 1: two headers", p, 400, "invalid_dpop_proof")
 	w.wantError("no proof (HolderOfKeyRequired)", w.forAPI(w.asserted(k.signer)), 400, "invalid_request")
-	once := says()
-	if p := w.forAPI(w.asserted(k.signer), "DPoP", once); p.StatusCode != 200 {
-		t.Errorf("%d %s", p.StatusCode, p.body)
-	}
-	w.wantError("§11.1: replayed", w.forAPI(w.asserted(k.signer), "DPoP", once), 400, "invalid_dpop_proof")
-	w.clock.move(50 * time.Second)
-	w.wantError("§11.1: replayed late", w.forAPI(w.asserted(k.signer), "DPoP", once), 400, "invalid_dpop_proof")
-	// D11: for a device the token keeps its own key and type.
-	device := w.asserted(k.signer)
-	device.Set("audience", "door-1")
-	if m := w.object(w.forAPI(device, "DPoP", w.proof(key))); m["token_type"] != "PoP" || m["cnf"] == nil {
-		t.Errorf("for a device: %v", m)
-	}
 }
 
 func base64url(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
