@@ -127,3 +127,22 @@ func proofError(err error) error {
 	_, why, _ := strings.Cut(err.Error(), jose.ErrInvalidProof.Error()+": ")
 	return &ace.Error{Code: ace.InvalidDPoPProof, Description: why}
 }
+
+// bind spends the DPoP proof of a request that mints nothing, and binds what is asked for to its key, which the form may name
+// too but not otherwise (RFC 9449 §10.1).
+func (f *face) bind(r *http.Request, client authz.Client, form url.Values) (authz.Caller, error) {
+	c, err := f.caller(r, client, nil)
+	if err != nil || c.DPoP == nil {
+		return c, err
+	}
+	key := jose.Thumbprint(c.DPoP).String()
+	if named := form.Get("dpop_jkt"); named != "" && named != key {
+		return c, &ace.Error{Code: ace.InvalidDPoPProof, Description: "the proof is not of the key that dpop_jkt names"}
+	}
+	if err := f.server.Spend(r.Context(), c.Proofs...); err != nil {
+		return c, err
+	}
+	form.Set("dpop_jkt", key)
+	c.Proofs = nil
+	return c, nil
+}

@@ -265,3 +265,35 @@ func TestDPoPKeyAtAuthorize(t *testing.T) {
 		t.Errorf("two resources at /token: %s", p.body)
 	}
 }
+
+// TestDPoPAtPAR: RFC 9449 §10.1, MismatchedDpopJkt of the conformance suite at the PAR endpoint.
+func TestDPoPAtPAR(t *testing.T) {
+	w := newWorld(t)
+	w.give("mother", unlock)
+	key, other := w.newKey(), w.newKey()
+	public, err := jose.NewKey(key.Public(), "")
+	w.must(err)
+	proof := func(key *ecdsa.PrivateKey) string {
+		proof, err := jose.Prove(jose.ProofFor{Method: "POST", URL: w.url + "/par"}, key, w.clock.now(), rand.Reader)
+		w.must(err)
+		return proof
+	}
+	b := w.browser()
+	push := func(proof string, pairs ...string) page {
+		return b.post(w.url+"/par", question(pairs...), "DPoP", proof)
+	}
+	w.wantError("another key", push(proof(other), "dpop_jkt", public.Thumbprint().String()), 400, "invalid_dpop_proof")
+	w.wantError("a proof for /token", push(w.proof(key)), 400, "invalid_dpop_proof")
+	once := proof(key)
+	p := push(once)
+	if p.StatusCode != 201 {
+		t.Fatalf("%d %s", p.StatusCode, p.body)
+	}
+	w.wantError("the same proof", push(once), 400, "invalid_dpop_proof")
+	code := w.code("mother", url.Values{"client_id": {"phone"}, "request_uri": {w.object(p)["request_uri"].(string)}})
+	w.wantError("no proof", b.post(w.url+"/token", redemption(code)), 400, "invalid_grant")
+	w.wantError("another key at /token", b.post(w.url+"/token", redemption(code), "DPoP", w.proof(other)), 400, "invalid_grant")
+	if p := b.post(w.url+"/token", redemption(code), "DPoP", w.proof(key)); p.StatusCode != 200 {
+		t.Errorf("%d %s", p.StatusCode, p.body)
+	}
+}

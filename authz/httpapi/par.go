@@ -25,6 +25,10 @@ func (f *face) push(w http.ResponseWriter, r *http.Request) {
 		f.tokenError(w, &ace.Error{Code: ace.InvalidRequest, Description: "request_uri cannot be pushed"})
 		return
 	}
+	if _, err := f.bind(r, client, form); err != nil {
+		f.tokenError(w, err)
+		return
+	}
 	uri, life, err := f.server.Push(r.Context(), client, authorizeRequest(form), form.Encode())
 	if err != nil {
 		f.tokenError(w, err)
@@ -40,7 +44,12 @@ func (f *face) askDevice(w http.ResponseWriter, r *http.Request) {
 		f.tokenError(w, err)
 		return
 	}
-	d, err := f.server.AuthorizeDevice(r.Context(), authz.Caller{Client: client}, authorizeRequest(form))
+	caller, err := f.bind(r, client, form)
+	if err != nil {
+		f.tokenError(w, err)
+		return
+	}
+	d, err := f.server.AuthorizeDevice(r.Context(), caller, authorizeRequest(form))
 	if err != nil {
 		f.tokenError(w, err)
 		return
