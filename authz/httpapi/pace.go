@@ -61,6 +61,9 @@ func (f *face) guessed(r *http.Request, id string, err error) error {
 	if at == "" || !errors.As(err, &wire) || wire.Code != ace.InvalidClient && wire.Code != ace.InvalidGrant {
 		return err
 	}
+	if user, _, ok := r.BasicAuth(); ok && id == "" {
+		id = user
+	}
 	if slow := f.server.Limits().Guess(throttle.Credential, id+" from "+at); slow != nil {
 		return slow
 	}

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -62,6 +63,24 @@ func TestWrongSecretsAreSlowedDown(t *testing.T) {
 	w.clock.move(time.Minute)
 	if p := guess("192.0.2.7"); p.StatusCode != http.StatusUnauthorized {
 		t.Errorf("after the time it was told: %d", p.StatusCode)
+	}
+}
+
+// TestGuessesInTheHeaderCountForTheClient: one client's share of guesses is not another's.
+func TestGuessesInTheHeaderCountForTheClient(t *testing.T) {
+	w := paced(t, map[throttle.Kind]throttle.Rule{throttle.Credential: {Free: 1, First: time.Minute, Max: time.Hour}})
+	b := w.browser()
+	guess := func(id string) int {
+		basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":wrong"))
+		return b.post(w.url+"/token", url.Values{"grant_type": {"client_credentials"}}, "X-Forwarded-For", "192.0.2.7", "Authorization", basic).StatusCode
+	}
+	for n, want := range []int{401, 401, 429} {
+		if got := guess("gateway"); got != want {
+			t.Errorf("guess %d: %d, want %d", n, got, want)
+		}
+	}
+	if got := guess("another"); got != http.StatusUnauthorized {
+		t.Errorf("a first guess at another client: %d", got)
 	}
 }
 
