@@ -113,8 +113,8 @@ func TestRefusedDPoP(t *testing.T) {
 	by := w.prover()
 	says, has, key, now := by.says, by.has, by.key, w.clock.now().Unix()
 	parts := strings.Split(says(), ".")
-	private := publicJWK(key)
-	private["d"] = base64.RawURLEncoding.EncodeToString(key.D.FillBytes(make([]byte, 32)))
+	private, d := publicJWK(key), keyBytes(t, key)
+	private["d"] = base64.RawURLEncoding.EncodeToString(d)
 	for name, proof := range map[string]string{
 		"§4.3 2: no JWT":                          "proof",
 		"§4.3 2: two in one header":               says() + "," + says(),
@@ -296,4 +296,13 @@ func TestDPoPAtPAR(t *testing.T) {
 	if p := b.post(w.url+"/token", redemption(code), "DPoP", w.proof(key)); p.StatusCode != 200 {
 		t.Errorf("%d %s", p.StatusCode, p.body)
 	}
+}
+
+func keyBytes(t *testing.T, key *ecdsa.PrivateKey) []byte {
+	t.Helper()
+	d, err := key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
