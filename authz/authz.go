@@ -7,13 +7,9 @@ package authz
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -65,6 +61,7 @@ type Options struct {
 	Log       *slog.Logger     // default discards
 	Deliverer Deliverer        // nil: nothing is uploaded, revocations reach no device
 	TokenLife time.Duration    // default TokenLife, and at most that
+	KeyEvery  time.Duration    // how long a signing key signs; default KeyEvery, at least MinKeyEvery
 
 	// Limits slow down who asks too often or guesses wrong; throttle.Rules has those for a server that faces the internet.
 	// Nil slows down nobody.
@@ -83,7 +80,7 @@ type Server struct {
 	rand    io.Reader
 	log     *slog.Logger
 	life    time.Duration
-	signer  signer
+	keys    *keyring
 	uploads *uploadLimits
 	observe func(Observation)
 	limits  *throttle.Guard
@@ -115,9 +112,7 @@ func New(ctx context.Context, issuer string, store Store, granter Granter, o Opt
 	if o.Limits != nil {
 		s.limits = throttle.NewGuard(throttle.GuardOptions{Now: s.now, Rules: o.Limits, Tell: s.slowedDown, Count: s.slowed})
 	}
-	var err error
-	s.signer, err = loadSigner(ctx, store, s.now())
-	return s, err
+	return s, s.loadKeys(ctx, o.KeyEvery)
 }
 
 // Issuer is the issuer identifier.
@@ -131,55 +126,6 @@ func (s *Server) Limits() *throttle.Guard { return s.limits }
 
 // SetDeliverer sets the way to the devices, once, before the server serves: delivery itself needs the server's store.
 func (s *Server) SetDeliverer(d Deliverer) { s.deliver = d }
-
-// signer is the key that signs tokens now.
-type signer struct {
-	id  string
-	key *ecdsa.PrivateKey
-}
-
-// loadSigner takes the newest key, making the first one.
-func loadSigner(ctx context.Context, store Store, now time.Time) (signer, error) {
-	keys, err := store.SigningKeys(ctx)
-	if err != nil {
-		return signer{}, fmt.Errorf("signing keys: %w", err)
-	}
-	if len(keys) == 0 {
-		if err := addSigningKey(ctx, store, now); err != nil && !errors.Is(err, ErrExists) {
-			return signer{}, err
-		}
-		if keys, err = store.SigningKeys(ctx); err != nil {
-			return signer{}, fmt.Errorf("signing keys: %w", err)
-		}
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(keys[0].Private)
-	if err != nil {
-		return signer{}, fmt.Errorf("signing key %s: %w", keys[0].ID, err)
-	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok || key.Curve != elliptic.P256() {
-		return signer{}, fmt.Errorf("signing key %s is not on P-256", keys[0].ID)
-	}
-	return signer{id: keys[0].ID, key: key}, nil
-}
-
-// addSigningKey makes the first key under a fixed id, so that of two processes starting at once one gets ErrExists.
-func addSigningKey(ctx context.Context, store Store, now time.Time) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return fmt.Errorf("make signing key: %w", err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return fmt.Errorf("make signing key: %w", err)
-	}
-	return store.AddSigningKey(ctx, SigningKey{ID: "1", Private: der, CreatedAt: now})
-}
-
-// PublicKeys are the keys that verify this server's tokens, by id.
-func (s *Server) PublicKeys() map[string]*ecdsa.PublicKey {
-	return map[string]*ecdsa.PublicKey{s.signer.id: &s.signer.key.PublicKey}
-}
 
 // Secret makes a random credential of 256 bits as unpadded base64url, and its hash for the store.
 func Secret(random io.Reader) (value string, hash []byte, err error) {

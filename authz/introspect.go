@@ -193,8 +193,12 @@ func (s *Server) SignIntrospection(ctx context.Context, by Asker, answer []byte)
 	if rs, err := s.resourceServer(ctx, &by); err == nil && rs.Resource != "" {
 		audience = rs.Resource
 	}
+	signer, err := s.signingKeys(ctx).signer(&Device{}, s.now())
+	if err != nil {
+		return "", fmt.Errorf("introspect: %w", err)
+	}
 	token, err := jose.Make(jose.TypeIntrospection, jose.Registered{Issuer: s.issuer, Audience: []string{audience}, IssuedAt: s.now()},
-		map[jose.Claim]any{jose.ClaimIntrospection: json.RawMessage(answer)}, jose.Signer{Key: s.signer.key, ID: s.signer.id})
+		map[jose.Claim]any{jose.ClaimIntrospection: json.RawMessage(answer)}, signer)
 	if err != nil {
 		return "", fmt.Errorf("introspect: %w", err)
 	}

@@ -130,13 +130,14 @@ func (s *Server) issue(r *request, m Minting, now time.Time) (minted, error) {
 			return minted{}, fmt.Errorf("issue for %s: %w", r.device.Audience(), err)
 		}
 	}
-	token, err := seal(s, &r.device, claims, material)
+	token, err := seal(&press{rand: s.rand, device: &r.device, signer: r.signer}, claims, material)
 	if err != nil {
 		return minted{}, fmt.Errorf("issue for %s: %w", r.device.Audience(), err)
 	}
 	record := TokenRecord{
 		ID: claims.ID, Device: r.device.ID, Grant: r.decision.Grant, Client: r.caller.Client.ID, User: r.shown.user,
 		Code: r.shown.code, Series: r.key.series, IssuedAt: now, Expires: claims.Expires,
+		SignedBy: r.signer.ID,
 	}
 	if record.Claims, err = remembered(&r.device, claims); err != nil {
 		return minted{}, fmt.Errorf("issue for %s: %w", r.device.Audience(), err)
@@ -182,7 +183,14 @@ func (s *Server) claims(r *request, m Minting, now time.Time) (*pop.Claims, time
 }
 
 // sealer makes one of the offline token shapes (ARCHITECTURE.md §3.12).
-type sealer func(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error)
+type sealer func(p *press, c *pop.Claims, m pop.InputMaterial) ([]byte, error)
+
+// press is what tokens for one device are made with.
+type press struct {
+	rand   io.Reader
+	device *Device
+	signer jose.Signer // zero where none signs
+}
 
 var shapes = map[provision.Shape]sealer{
 	provision.ShapeEncrypt0:  sealEncrypt0,
@@ -193,57 +201,59 @@ var shapes = map[provision.Shape]sealer{
 
 // sealEncrypt0 is shape (a): everything encrypted under the device's token key, the OSCORE input material or the DTLS key
 // inside.
-func sealEncrypt0(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+func sealEncrypt0(p *press, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+	d := p.device
 	key, err := provision.SymmetricKey(d.RootKey, provision.PurposeToken, d.ID, provision.FirstKeyID)
 	if err != nil {
 		return nil, err
 	}
 	c.Confirmation = confirmationOf(d, m)
-	return cwt.Seal(c, cwt.Encrypt0{Key: key}, s.rand)
+	return cwt.Seal(c, cwt.Encrypt0{Key: key}, p.rand)
 }
 
 // sealSign1 is shape (b) with the possession key under the device's shared cnf key (D7).
-func sealSign1(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+func sealSign1(p *press, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+	d := p.device
 	key, err := provision.SymmetricKey(d.RootKey, provision.PurposeCnf, d.ID, provision.FirstKeyID)
 	if err != nil {
 		return nil, err
 	}
-	c.Confirmation.Encrypted, err = cwt.EncryptKey(cose.NewSymmetric(m.MasterSecret, m.ID), key, s.rand)
+	c.Confirmation.Encrypted, err = cwt.EncryptKey(cose.NewSymmetric(m.MasterSecret, m.ID), key, p.rand)
 	if err != nil {
 		return nil, err
 	}
-	return s.sign(d, c)
+	return p.sign(c)
 }
 
 // sealSign1ECDH is shape (b) with the possession key under the device's public key (D7).
-func sealSign1ECDH(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
-	to, err := d.publicKey()
+func sealSign1ECDH(p *press, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+	to, err := p.device.publicKey()
 	if err != nil {
 		return nil, err
 	}
-	c.Confirmation.Encrypted, err = cwt.EncryptKeyTo(cose.NewSymmetric(m.MasterSecret, m.ID), to, s.rand)
+	c.Confirmation.Encrypted, err = cwt.EncryptKeyTo(cose.NewSymmetric(m.MasterSecret, m.ID), to, p.rand)
 	if err != nil {
 		return nil, err
 	}
-	return s.sign(d, c)
+	return p.sign(c)
 }
 
 // sign signs a CWT; a device marked private gets it inside an Encrypt0.
-func (s *Server) sign(d *Device, c *pop.Claims) ([]byte, error) {
-	sign := cwt.Sign1{Signer: s.signer.key, ID: cose.KeyID(s.signer.id)}
+func (p *press) sign(c *pop.Claims) ([]byte, error) {
+	d, sign := p.device, cwt.Sign1{Signer: p.signer.Key, ID: cose.KeyID(p.signer.ID)}
 	if !d.Private {
-		return cwt.Seal(c, sign, s.rand)
+		return cwt.Seal(c, sign, p.rand)
 	}
 	key, err := provision.SymmetricKey(d.RootKey, provision.PurposeToken, d.ID, provision.FirstKeyID)
 	if err != nil {
 		return nil, err
 	}
-	return cwt.Seal(c, cwt.Nested{Sign1: sign, Encrypt0: cwt.Encrypt0{Key: key}}, s.rand)
+	return cwt.Seal(c, cwt.Nested{Sign1: sign, Encrypt0: cwt.Encrypt0{Key: key}}, p.rand)
 }
 
 // sealJWT is shape (c): a signed JWT whose cnf.jwe holds the possession key (D8).
-func sealJWT(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
-	to, err := d.publicKey()
+func sealJWT(p *press, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+	to, err := p.device.publicKey()
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +261,7 @@ func sealJWT(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	token, err := jose.Sign(c, jose.Signer{Key: s.signer.key, ID: s.signer.id})
+	token, err := jose.Sign(c, p.signer)
 	return []byte(token), err
 }
 

@@ -87,13 +87,13 @@ func (s *Server) issueHTTP(r *request, c *pop.Claims, expiresIn time.Duration) (
 			ID: base64.RawURLEncoding.EncodeToString(c.ID), Confirmation: r.caller.bound(),
 		},
 		ClientID: c.ClientID, Scope: r.device.Names(r.decision.Rights),
-	}, jose.Signer{Key: s.signer.key, ID: s.signer.id})
+	}, r.signer)
 	if err != nil {
 		return minted{}, fmt.Errorf("issue for %s: %w", r.device.Audience(), err)
 	}
 	record := TokenRecord{
 		ID: c.ID, Device: r.device.ID, Grant: r.decision.Grant, Client: r.caller.Client.ID, User: r.shown.user,
-		Code: r.shown.code, IssuedAt: c.IssuedAt, Expires: c.Expires,
+		Code: r.shown.code, IssuedAt: c.IssuedAt, Expires: c.Expires, SignedBy: r.signer.ID,
 	}
 	asJSON, asCBOR := cwt.HashJWT(token)
 	record.Hash, record.AltHash = asJSON[:], asCBOR[:]

@@ -45,13 +45,9 @@ var (
 
 func (w *world) open(token []byte) *jose.AccessToken {
 	w.t.Helper()
-	var find jose.Finder
-	for id, public := range w.server.PublicKeys() {
-		k, err := jose.NewKey(public, id)
-		w.must(err)
-		find = jose.Only(k)
-	}
-	t, err := jose.OpenAccess(string(token), jose.Expect{Keys: find, Issuer: issuer, Audience: apiURI, Now: w.clock.now()})
+	set, err := w.server.KeySet(w.t.Context())
+	w.must(err)
+	t, err := jose.OpenAccess(string(token), jose.Expect{Keys: set.Find, Issuer: issuer, Audience: apiURI, Now: w.clock.now()})
 	w.must(err)
 	return t
 }

@@ -24,6 +24,15 @@ const (
 	UploadsDevice  = 60                  // D18: uploads per device and hour
 	TellTime       = 20 * time.Second    // who revokes a grant tells the device himself; after that the outbox does
 
+	KeyEvery    = 90 * 24 * time.Hour // from one signing key to the next: a stolen one that nobody notices is worth a season
+	MinKeyEvery = 14 * 24 * time.Hour // so that no more than maxPublished are published at a time
+	KeySetLife  = 5 * time.Minute     // how long verifiers may keep the published keys
+	KeyReload   = 2 * time.Second     // how soon a server notices what another process did to the keys
+	KeyLead     = 10 * time.Minute    // from publication to the first signature at least: KeySetLife, KeyReload and clocks that differ
+	// keyKeep is from a key's last signature to its leaving the published set: the longest life of a token, and clocks that differ.
+	keyKeep      = HoldLife + MaxEXI + time.Hour
+	maxPublished = 30 // of the 32 that a reader takes
+
 	SeriesLife = 30 * 24 * time.Hour // how long a possession key may get new tokens: whoever has learnt it is rid of it then
 
 	materialIDSize  = 8    // bytes; D7 allows 1–8, and it must be unique among all our materials (RFC 9203 §3.2)

@@ -19,7 +19,7 @@ type Minter interface {
 	//
 	// Errors: *CodeSpentError (a code or device code), *RefreshReusedError, ErrNotFound (no such code or family, or an
 	// expired one; no such device), ErrGrantEnded, ErrSeriesEnded, *SuspendedError, ErrKeySeen, ErrReplayed, ErrPending, ErrDenied, ErrBusy, ErrClockStepped,
-	// ErrRestored, ErrLogWanted, and what
+	// ErrRestored, ErrLogWanted, ErrKeyWithdrawn (of TokenRecord.SignedBy), and what
 	// issue returned, unwrapped. issue may be called again if the transaction must be repeated; it must not block on the network
 	// or on the Store.
 	Mint(ctx context.Context, spec MintSpec, issue func(Minting) (Issued, error)) error

@@ -125,6 +125,8 @@ type Device struct {
 	SuspendedAt   time.Time
 	CreatedAt     time.Time
 	Registration  Registration
+	SigningKeys   []string // ids of the server's keys that it knows; nil: it asks for the published ones
+	Channel       *Channel // OSCORE material that it brought along; nil: its channel derives from RootKey
 }
 
 // Audience is the aud of its tokens.
@@ -231,6 +233,7 @@ type TokenRecord struct {
 	Expires  time.Time
 	Kept     time.Time // how long a device may take it for live, at least Expires; zero: Expires
 	Revoked  time.Time // zero: live
+	SignedBy string    // id of the server's key under it; "" where none signs
 }
 
 // AuditEntry is one decision: who, what, and why.

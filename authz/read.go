@@ -27,6 +27,7 @@ type shownToken struct {
 // read opens a token of ours, as it is shown by the resource server rs or by a client. That it is on record, and for whom, is
 // still to be seen.
 func (s *Server) read(ctx context.Context, token []byte, rs *Device, byClient bool) (shownToken, error) {
+	s.signingKeys(ctx) // another process may have withdrawn one
 	if len(token) == 2*materialIDSize+referenceSecret {
 		return shownToken{id: token[:2*materialIDSize], tokenType: "PoP"}, nil
 	}
@@ -79,8 +80,8 @@ func (s *Server) openCWT(token []byte, d *Device) *pop.Claims {
 var errUnknownSigner = errors.New("not a key of this server")
 
 func (s *Server) findKey(kid string) (*ecdsa.PublicKey, error) {
-	if key, ok := s.PublicKeys()[kid]; ok {
-		return key, nil
+	if key := s.keys.state.Load().find(kid); key != nil {
+		return &key.signer.PublicKey, nil
 	}
 	return nil, errUnknownSigner
 }

@@ -65,7 +65,9 @@ type EndSpec struct {
 	Client string
 	User   string
 	Device provision.DeviceID
-	Audit  AuditEntry
+	// SignedBy is one of the server's keys, which was withdrawn before: refresh tokens go on.
+	SignedBy string
+	Audit    AuditEntry
 }
 
 // Ending ends tokens before their time.

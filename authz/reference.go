@@ -13,13 +13,13 @@ import (
 // that it is found by its id and good by its hash, which alone rests here (D3).
 
 // sealReference makes such a token.
-func sealReference(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
-	c.Confirmation = confirmationOf(d, m)
+func sealReference(p *press, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+	c.Confirmation = confirmationOf(p.device, m)
 	if m.MasterSecret == nil {
 		c.Confirmation = pop.Confirmation{KeyID: m.ID}
 	}
 	token := append(slices.Clone(c.ID), make([]byte, referenceSecret)...)
-	if _, err := io.ReadFull(s.rand, token[len(c.ID):]); err != nil {
+	if _, err := io.ReadFull(p.rand, token[len(c.ID):]); err != nil {
 		return nil, fmt.Errorf("reference token: %w", err)
 	}
 	return token, nil

@@ -111,7 +111,8 @@ func noSuchKey(d *Device, reason string) error {
 func (k *possession) update() bool { return k.material.MasterSecret == nil }
 
 // sealUpdate makes a token that names its key and does not hold it (RFC 9203 §3.2, D7).
-func sealUpdate(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+func sealUpdate(p *press, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
+	d := p.device
 	c.Confirmation.KeyID = m.ID
 	switch d.Shape {
 	case provision.ShapeEncrypt0:
@@ -119,10 +120,10 @@ func sealUpdate(s *Server, d *Device, c *pop.Claims, m pop.InputMaterial) ([]byt
 		if err != nil {
 			return nil, err
 		}
-		return cwt.Seal(c, cwt.Encrypt0{Key: key}, s.rand)
+		return cwt.Seal(c, cwt.Encrypt0{Key: key}, p.rand)
 	case provision.ShapeJWT:
-		token, err := jose.Sign(c, jose.Signer{Key: s.signer.key, ID: s.signer.id})
+		token, err := jose.Sign(c, p.signer)
 		return []byte(token), err
 	}
-	return s.sign(d, c)
+	return p.sign(c)
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/grant"
 )
 
-// TestServersShareTheirKey: all servers on one store, also those that start at once, sign with the same key.
+// TestServersShareTheirKey: all servers on one store, also those that start at once, have the same key that signs and the same
+// that waits.
 func TestServersShareTheirKey(t *testing.T) {
 	w := newWorld(t)
 	first := w.server.PublicKeys()
@@ -32,7 +33,7 @@ func TestServersShareTheirKey(t *testing.T) {
 	}
 	all.Wait()
 	for _, k := range keys {
-		if len(k) != 1 || k["1"] == nil || !k["1"].Equal(first["1"]) {
+		if len(k) != 2 || k["1"] == nil || k["2"] == nil || !k["1"].Equal(first["1"]) || !k["2"].Equal(first["2"]) {
 			t.Errorf("got %v", k)
 		}
 	}
@@ -48,9 +49,9 @@ func TestUnusableSigningKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, private := range map[string][]byte{"not on P-256": p384, "signing key 2": {1, 2, 3}} {
+	for name, private := range map[string][]byte{"not on P-256": p384, "signing key 3": {1, 2, 3}} {
 		w := newWorld(t)
-		w.must(w.store.AddSigningKey(t.Context(), authz.SigningKey{ID: "2", Private: private, CreatedAt: evening.Add(time.Hour)}))
+		w.must(w.store.AddSigningKey(t.Context(), authz.SigningKey{ID: "3", Private: private, CreatedAt: evening.Add(time.Hour)}))
 		_, err := authz.New(t.Context(), issuer, w.store, grant.New(rand.Reader), authz.Options{})
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v", name, err)

@@ -19,6 +19,7 @@ var (
 	ErrGrantEnded   = errors.New("grant is revoked or ended")
 	ErrSeriesEnded  = errors.New("first token with this key is revoked or gone")
 	ErrKeySeen      = errors.New("possession key was used before")
+	ErrKeyWithdrawn = errors.New("signing key was withdrawn")
 	ErrReplayed     = errors.New("used before")
 	ErrUnavailable  = errors.New("the store is not available now")
 	ErrClockStepped = errors.New("the clock is more than an hour behind the newest stored value: set the clock, then start again")
@@ -67,7 +68,8 @@ type Store interface {
 
 // Clients keeps registered applications.
 type Clients interface {
-	AddClient(ctx context.Context, c Client) error // ErrExists also for a PeerID in use by any client or device
+	// AddClient keeps a client; ErrExists also for a PeerID or a MasterSecret that any client or device brought along.
+	AddClient(ctx context.Context, c Client) error
 	Client(ctx context.Context, id string) (Client, error)
 	Clients(ctx context.Context) ([]Client, error)
 	// UpdateClient replaces everything but ID, Channel, SuspendedAt and CreatedAt.
@@ -87,7 +89,8 @@ type Users interface {
 
 // Devices keeps resource servers.
 type Devices interface {
-	AddDevice(ctx context.Context, d Device) error // ErrExists for a name, id or SenderID in use
+	// AddDevice keeps a device; ErrExists for a name, id or SenderID in use, and as AddClient for a Channel.
+	AddDevice(ctx context.Context, d Device) error
 	Device(ctx context.Context, id provision.DeviceID) (Device, error)
 	DeviceByName(ctx context.Context, name string) (Device, error)
 	Devices(ctx context.Context) ([]Device, error)
@@ -154,7 +157,7 @@ type Logins interface {
 type SigningKeys interface {
 	AddSigningKey(ctx context.Context, k SigningKey) error
 	SigningKeys(ctx context.Context) ([]SigningKey, error)
-	// UpdateSigningKeys changes the times of keys, all or none.
+	// UpdateSigningKeys changes the times of keys, all or none. A key that was withdrawn stays so.
 	UpdateSigningKeys(ctx context.Context, keys ...SigningKey) error
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/gatt"
+	"github.com/latchkey-ace/latchkey/pop/jose"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
@@ -45,6 +46,7 @@ type request struct {
 	shown    shown
 	device   Device
 	key      possession
+	signer   jose.Signer // of the token; zero where none signs
 	decision policy.Decision
 	worded   bool // asked with authorization_details
 }
@@ -99,7 +101,7 @@ func (s *Server) Token(ctx context.Context, caller Caller, in *ace.TokenRequest)
 
 func (s *Server) token(ctx context.Context, r *request) (*ace.TokenResponse, error) {
 	steps := []func(context.Context, *request) error{
-		s.checkClient, s.narrow, s.findGrant, s.findDevice, s.checkPace, s.checkKey, s.checkUnspent, s.decideRights, s.checkDevice,
+		s.checkClient, s.narrow, s.findGrant, s.findDevice, s.checkPace, s.checkKey, s.checkUnspent, s.decideRights, s.checkDevice, s.chooseSigner,
 	}
 	for _, step := range steps {
 		if err := step(ctx, r); err != nil {
@@ -107,10 +109,31 @@ func (s *Server) token(ctx context.Context, r *request) (*ace.TokenResponse, err
 		}
 	}
 	token, err := s.mint(ctx, r)
+	if errors.Is(err, ErrKeyWithdrawn) { // by another process, a moment ago
+		if _, err = s.keys.reload(ctx, s.now()); err == nil {
+			err = s.chooseSigner(ctx, r)
+		}
+		if err == nil {
+			token, err = s.mint(ctx, r)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	return s.answer(ctx, r, token)
+}
+
+// chooseSigner finds the key that signs the token, before anything is spent on it.
+func (s *Server) chooseSigner(ctx context.Context, r *request) (err error) {
+	d := &r.device
+	if d.Delivery == DeliveryIntrospect || d.Delivery != DeliveryHTTP && !d.Shape.Signed() {
+		return nil
+	}
+	r.signer, err = s.signingKeys(ctx).signer(d, s.now())
+	if errors.Is(err, errNoKeyOfDevice) {
+		return &reasonError{told: &ace.Error{Code: ace.InvalidRequest, Description: "the device must be given the server's new keys first"}, reason: err.Error()}
+	}
+	return err
 }
 
 // reasonError carries to the audit log what the client is not told.

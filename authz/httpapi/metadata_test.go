@@ -156,7 +156,7 @@ func parseKeys(t *testing.T, body string) map[string]*ecdsa.PublicKey {
 	var set struct {
 		Keys []map[string]string `json:"keys"`
 	}
-	if err := json.Unmarshal([]byte(body), &set); err != nil || len(set.Keys) != 1 {
+	if err := json.Unmarshal([]byte(body), &set); err != nil || len(set.Keys) != 2 {
 		t.Fatalf("key set %s: %v", body, err)
 	}
 	keys := map[string]*ecdsa.PublicKey{}

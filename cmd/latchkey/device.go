@@ -14,7 +14,6 @@ import (
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop"
-	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/spf13/cobra"
 )
@@ -173,7 +172,7 @@ func (t *tool) addDevice(cmd *cobra.Command, name string, f deviceFlags) error {
 	if err := h.checkNew(cmd.Context(), d); err != nil {
 		return err
 	}
-	file, err := h.provision(&d)
+	file, err := h.provision(cmd.Context(), &d)
 	if err != nil {
 		return err
 	}
@@ -212,18 +211,15 @@ func (h *house) checkNew(ctx context.Context, d authz.Device) error {
 }
 
 // provision makes the device's keys: into the record and into the bytes of its file (D23).
-func (h *house) provision(d *authz.Device) ([]byte, error) {
+func (h *house) provision(ctx context.Context, d *authz.Device) ([]byte, error) {
 	p := provision.Device{
 		Version: provision.Version,
 		ASURIs:  []string{h.config.coapURI()}, Issuer: h.config.Issuer, Kind: d.Kind, Clock: d.Clock, Token: d.Shape,
 		Actions: d.Actions, RecipientID: provision.ServerSenderID, RequireCNonce: d.RequireCNonce, Profile: d.Profile,
 	}
-	for id, key := range h.server.PublicKeys() {
-		public, err := cose.PublicKey(key, cose.KeyID(id))
-		if err != nil {
-			return nil, err
-		}
-		p.ASKeys = append(p.ASKeys, public)
+	var err error
+	if p.ASKeys, d.SigningKeys, err = h.server.DeviceKeys(ctx); err != nil {
+		return nil, err
 	}
 	p.SenderID = make([]byte, provision.SenderIDSize)
 	for _, b := range [][]byte{p.ID[:], p.RootKey[:], p.SenderID} {

@@ -22,6 +22,7 @@ import (
 var scansAllowed = map[string]string{
 	`SELECT id FROM tokens WHERE revoked_at = 0 AND expires_at > $1 AND client_id = $2`: "rare, and on a reader: an index would cost each mint 5 %",
 	`SELECT id FROM tokens WHERE revoked_at = 0 AND expires_at > $1 AND user_name = $2`: "as by client",
+	`SELECT id FROM tokens WHERE revoked_at = 0 AND expires_at > $1 AND signed_by = $2`: "when a signing key is compromised",
 	`FROM families WHERE ($1 = '' OR user_name = $1)`:                                   "a list for people, on a reader",
 	`FROM clients ORDER BY id`:                             "the list of all",
 	`FROM devices ORDER BY name`:                           "the list of all",
@@ -151,7 +152,7 @@ func everyMethod(ctx context.Context, s authz.Store, now time.Time) {
 	_, _ = s.PollDeviceCode(ctx, []byte{1}, now)
 	_, _ = s.DeviceCodeFor(ctx, "x", now)
 	_ = s.AnswerDeviceCode(ctx, authz.DeviceCode{Answer: authz.AnswerYes}, now)
-	for _, e := range []authz.EndSpec{{Token: []byte{9}}, {Code: []byte{9}}, {Family: authz.FamilyID{9}}, {Grant: pop.GrantID{9}}, {Client: "c"}, {User: "x"}, {Device: device}} {
+	for _, e := range []authz.EndSpec{{Token: []byte{9}}, {Code: []byte{9}}, {Family: authz.FamilyID{9}}, {Grant: pop.GrantID{9}}, {Client: "c"}, {User: "x"}, {Device: device}, {SignedBy: "1"}} {
 		_, _ = s.End(ctx, e, now)
 	}
 	_, _ = s.Revoke(ctx, grant, now)

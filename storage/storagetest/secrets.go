@@ -16,6 +16,7 @@ func noSecretInClear(t *testing.T, db Database) {
 	ctx, store := t.Context(), house(t, db)
 	signer := authz.SigningKey{ID: "1", Private: hash("private key of the server"), CreatedAt: evening}
 	must(t, store.AddSigningKey(ctx, signer))
+	must(t, store.AddDevice(ctx, importedLock(2)))
 	s := spec("code")
 	s.ClientKey = hash("client-made key")
 	must(t, store.Mint(ctx, s, issue(token("one"))))
@@ -35,6 +36,7 @@ func noSecretInClear(t *testing.T, db Database) {
 		"user code": []byte(typed.UserCode), "plain hash of a user code": hash(typed.UserCode), "initial access token": []byte("initial access token"),
 		"session": []byte("session value"), "code": []byte("code of secret"),
 		"root key": lock(1).RootKey, "master secret": phone("phone").Channel.MasterSecret, "signing key": signer.Private,
+		"secret of a channel": importedLock(2).Channel.MasterSecret, "plain hash of it": hash(string(importedLock(2).Channel.MasterSecret)),
 		"client-made key": s.ClientKey, "its plain hash": hash(string(s.ClientKey)), "store key": storeKey[:],
 	}
 	cells := 0
@@ -126,6 +128,10 @@ func sealedValuesAreBound(t *testing.T, db Database) {
 	change(`UPDATE devices SET root_key = (SELECT root_key FROM devices WHERE name = 'door 2') WHERE name = 'door 1'`)
 	_, err := store.Device(ctx, lock(1).ID)
 	closed("another device", err)
+	must(t, store.AddDevice(ctx, importedLock(3)))
+	change(`UPDATE devices SET channel_secret = root_key WHERE name = 'door 3'`)
+	_, err = store.Device(ctx, lock(3).ID)
+	closed("another column", err)
 	equal(t, "untouched device", get(store.Device(ctx, lock(2).ID))(t), lock(2))
 	change(`UPDATE clients SET channel_secret = (SELECT channel_secret FROM clients WHERE id = 'tablet') WHERE id = 'phone'`)
 	_, err = store.Client(ctx, "phone")

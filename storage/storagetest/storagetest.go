@@ -57,6 +57,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"a caller who has left gets nothing", cancelledCaller},
 		{"a code is redeemed once by 1,000 at a time", parallelRedemption},
 		{"a revoked grant never mints", revokeAgainstMint},
+		{"key material belongs to one peer", materialBelongsToOne},
+		{"a withdrawn key signs nothing", withdrawnKeySignsNothing},
 		{"what a replayed code gave ends, and the list's index grows", replayedCode},
 		{"sequences never go back", sequencesNeverGoBack},
 		{"sequences are unique in parallel", parallelSequences},
@@ -185,7 +187,7 @@ func lock(n byte) authz.Device {
 			{Name: "unlock", Path: "/door/unlock", Methods: aif.POST}, {Name: "view", Path: "/door", Methods: aif.GET},
 		},
 		RootKey: hash(fmt.Sprint("root key ", n)), PublicKey: hash("public"), SenderID: []byte{0x51, n}, State: authz.DeviceActive, Epoch: 1_763_838_000,
-		ExpiresIn: 8 * time.Hour, Private: true, RequireCNonce: true, Remote: true, CreatedAt: evening,
+		ExpiresIn: 8 * time.Hour, Private: true, RequireCNonce: true, Remote: true, CreatedAt: evening, SigningKeys: []string{"1", "2"},
 		Registration: authz.Registration{
 			Address: "192.0.2.20:5683", LocalURIs: []string{"coap://192.0.2.20", "coap+gatt:18aa"},
 			ExpiresAt: evening.Add(time.Hour), SeenAt: evening.Add(-time.Minute),

@@ -11,24 +11,12 @@ import (
 const clientColumns = `id, auth_method, secret_hash, redirect_uris, grant_types, client_made_keys, ceiling, channel,
 	channel_secret, created_at, name, keys, settings, serves, management_hash, suspended_at`
 
-// channelIDs is the part of a Channel that is no secret.
-type channelIDs struct {
-	Salt   []byte `json:"salt"`
-	Peer   []byte `json:"peer"`
-	Server []byte `json:"server"`
-}
-
 // AddClient keeps a client and reserves the PeerID of its channel.
 func (s *Store) AddClient(ctx context.Context, c authz.Client) error {
 	what := fmt.Sprintf("client %q", c.ID)
-	var channel any
-	var sealed []byte
-	if c.Channel != nil {
-		var err error
-		if sealed, err = s.sealer.Seal(tableClients, []byte(c.ID), c.Channel.MasterSecret); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		channel = asJSON{&channelIDs{Salt: c.Channel.MasterSalt, Peer: c.Channel.PeerID, Server: c.Channel.ServerID}}
+	channel, sealed, err := s.sealChannel(tableClients, []byte(c.ID), c.Channel)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	rows := []query{ask(`INSERT INTO clients (`+clientColumns+`) 
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
@@ -36,7 +24,7 @@ func (s *Store) AddClient(ctx context.Context, c authz.Client) error {
 		asJSON{c.Ceiling}, channel, sealed, ms(c.CreatedAt), c.Name, c.Keys, asJSON{c.Settings}, deviceRef(c.Serves), c.Management,
 		ms(c.SuspendedAt))}
 	if c.Channel != nil {
-		rows = append(rows, reserve(c.Channel.PeerID, c.ID, nil))
+		rows = append(rows, reserve(c.Channel.PeerID, c.ID, nil), s.material(c.Channel, c.ID, nil))
 	}
 	return s.add(ctx, what, rows...)
 }
@@ -53,7 +41,7 @@ func (s *Store) UpdateClient(ctx context.Context, c authz.Client) error {
 		c.ClientMadeKeys, asJSON{c.Ceiling}, c.Name, c.Keys, asJSON{c.Settings}, deviceRef(c.Serves), c.Management))
 }
 
-// DeleteClient forgets a client and frees its PeerID.
+// DeleteClient forgets a client and frees its PeerID and key material.
 func (s *Store) DeleteClient(ctx context.Context, id string) error {
 	what := fmt.Sprintf("client %q", id)
 	if !storable(id) {
@@ -63,8 +51,10 @@ func (s *Store) DeleteClient(ctx context.Context, id string) error {
 		if err := s.enter(ctx, q, alone); err != nil {
 			return err
 		}
-		if err := run(ctx, q, ask(`DELETE FROM peers WHERE client_id = $1`, id)); err != nil {
-			return err
+		for _, its := range []string{`peers`, `materials`} {
+			if err := run(ctx, q, ask(`DELETE FROM `+its+` WHERE client_id = $1`, id)); err != nil {
+				return err
+			}
 		}
 		return touch(ctx, q, ask(`DELETE FROM clients WHERE id = $1`, id))
 	})
@@ -102,22 +92,16 @@ func (s *Store) clients(ctx context.Context, name string, by query) ([]authz.Cli
 
 func (s *Store) scanClient(rows *sql.Rows) (authz.Client, error) {
 	var c authz.Client
-	var ids *channelIDs
 	var channel sql.NullString
 	var sealed []byte
 	err := rows.Scan(&c.ID, (*string)(&c.AuthMethod), &c.SecretHash, asJSON{&c.RedirectURIs}, asJSON{&c.GrantTypes},
 		&c.ClientMadeKeys, asJSON{&c.Ceiling}, &channel, &sealed, (*when)(&c.CreatedAt), &c.Name, &c.Keys, asJSON{&c.Settings},
 		(*deviceRef)(&c.Serves), &c.Management, (*when)(&c.SuspendedAt))
-	if err != nil || !channel.Valid {
+	if err != nil {
 		return c, err
 	}
-	if err := (asJSON{&ids}).Scan(channel.String); err != nil {
-		return c, fmt.Errorf("channel of client %q: %w", c.ID, err)
+	if c.Channel, err = s.openChannel(tableClients, []byte(c.ID), channel, sealed); err != nil {
+		return c, fmt.Errorf("client %q: %w", c.ID, err)
 	}
-	secret, err := s.sealer.Open(tableClients, []byte(c.ID), sealed)
-	if err != nil {
-		return c, fmt.Errorf("channel of client %q: %w", c.ID, err)
-	}
-	c.Channel = &authz.Channel{MasterSecret: secret, MasterSalt: ids.Salt, PeerID: ids.Peer, ServerID: ids.Server}
 	return c, nil
 }

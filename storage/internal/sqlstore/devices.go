@@ -14,7 +14,7 @@ import (
 
 const deviceColumns = `id, name, owner, kind, delivery, profile, clock, shape, actions, root_key, public_key, sender_id,
 	epoch, expires_in, private, require_cnonce, remote, created_at, reg_address, reg_local_uris, reg_expires_at, reg_seen_at,
-	resource, state, suspended_at`
+	resource, state, suspended_at, signing_keys, channel, channel_secret`
 
 // action is how one of a device's actions rests in the list of them.
 type action struct {
@@ -52,18 +52,28 @@ func (s *Store) AddDevice(ctx context.Context, d authz.Device) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	channel, channelSecret, err := s.sealChannel(tableDevices, channelRow(d.ID), d.Channel)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	rows := []query{ask(`INSERT INTO devices (`+deviceColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-		$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`,
+		$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)`,
 		d.ID[:], d.Name, d.Owner, int(d.Kind), string(d.Delivery), int(d.Profile), int(d.Clock), int(d.Shape),
 		asJSON{actionsOf(&d)}, sealed, d.PublicKey, d.SenderID, counter(d.Epoch), int64(d.ExpiresIn/time.Second),
 		d.Private, d.RequireCNonce, d.Remote, ms(d.CreatedAt), d.Registration.Address, asJSON{d.Registration.LocalURIs},
 		ms(d.Registration.ExpiresAt), ms(d.Registration.SeenAt), nullable(d.Resource),
-		string(cmp.Or(d.State, authz.DeviceActive)), ms(d.SuspendedAt))}
+		string(cmp.Or(d.State, authz.DeviceActive)), ms(d.SuspendedAt), asJSON{d.SigningKeys}, channel, channelSecret)}
 	if d.SenderID != nil {
 		rows = append(rows, reserve(d.SenderID, nil, d.ID[:]))
 	}
+	if d.Channel != nil {
+		rows = append(rows, s.material(d.Channel, nil, d.ID[:]))
+	}
 	return s.add(ctx, what, rows...)
 }
+
+// channelRow names the sealed secret of a device's channel beside its root key.
+func channelRow(id provision.DeviceID) []byte { return append([]byte("channel"), id[:]...) }
 
 // Device finds a device by id.
 func (s *Store) Device(ctx context.Context, id provision.DeviceID) (authz.Device, error) {
@@ -120,13 +130,14 @@ func (s *Store) scanDevice(rows *sql.Rows) (authz.Device, error) {
 	var sealed []byte
 	var actions []action
 	var hasSender bool
-	var resource sql.NullString
+	var resource, channel sql.NullString
+	var channelSecret []byte
 	reg := &d.Registration
 	err := rows.Scan((*id8)(&d.ID), &d.Name, &d.Owner, (*int)(&d.Kind), (*string)(&d.Delivery),
 		(*int)(&d.Profile), (*int)(&d.Clock), (*int)(&d.Shape), asJSON{&actions}, &sealed, &d.PublicKey, &d.SenderID,
 		(*counter)(&d.Epoch), (*seconds)(&d.ExpiresIn), &d.Private, &d.RequireCNonce, &d.Remote, (*when)(&d.CreatedAt),
 		&reg.Address, asJSON{&reg.LocalURIs}, (*when)(&reg.ExpiresAt), (*when)(&reg.SeenAt), &resource, (*string)(&d.State),
-		(*when)(&d.SuspendedAt), &hasSender)
+		(*when)(&d.SuspendedAt), asJSON{&d.SigningKeys}, &channel, &channelSecret, &hasSender)
 	if err != nil {
 		return d, err
 	}
@@ -137,6 +148,9 @@ func (s *Store) scanDevice(rows *sql.Rows) (authz.Device, error) {
 	d.Actions = actionsFrom(actions)
 	if d.RootKey, err = s.sealer.Open(tableDevices, d.ID[:], sealed); err != nil {
 		return d, fmt.Errorf("root key of device %q: %w", d.Name, err)
+	}
+	if d.Channel, err = s.openChannel(tableDevices, channelRow(d.ID), channel, channelSecret); err != nil {
+		return d, fmt.Errorf("device %q: %w", d.Name, err)
 	}
 	return d, nil
 }

@@ -34,6 +34,7 @@ func selected(spec *authz.EndSpec) (selection, error) {
 		{spec.Grant != (pop.GrantID{}), selection{`grant_id = $2`, `grant_id = $2`, []any{spec.Grant[:]}, false}},
 		{spec.Client != "", selection{`client_id = $2`, `client_id = $2`, []any{spec.Client}, true}},
 		{spec.User != "", selection{`user_name = $2`, `user_name = $2`, []any{spec.User}, true}},
+		{spec.SignedBy != "", selection{`signed_by = $2`, ``, []any{spec.SignedBy}, true}},
 		{spec.Device != (provision.DeviceID{}), selection{`id >= $2 AND id <= $3`, `device_id = $4`, []any{low, high, spec.Device[:]}, true}},
 	} {
 		if c.set {
@@ -56,7 +57,7 @@ func (s *Store) End(ctx context.Context, spec authz.EndSpec, now time.Time) ([]a
 	if err != nil {
 		return nil, fmt.Errorf("end tokens: %w", err)
 	}
-	if !storable(spec.Client) || !storable(spec.User) {
+	if !storable(spec.Client) || !storable(spec.User) || !storable(spec.SignedBy) {
 		return nil, nil
 	}
 	var ended []authz.TokenRecord
@@ -93,8 +94,10 @@ func (s *Store) endMany(ctx context.Context, which selection, at int64, audit *a
 		if err := s.enter(ctx, q, alone); err != nil {
 			return err
 		}
-		if err := endFamilies(ctx, q, which, at); err != nil {
-			return err
+		if which.families != "" {
+			if err := endFamilies(ctx, q, which, at); err != nil {
+				return err
+			}
 		}
 		record(q, audit)
 		return nil
@@ -252,7 +255,8 @@ func count(ctx context.Context, q Querier, name string, floor int64) (next int64
 func (s *Store) UpdateSigningKeys(ctx context.Context, keys ...authz.SigningKey) error {
 	err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
 		for _, k := range keys {
-			err := touch(ctx, q, ask(`UPDATE signing_keys SET signs_from = $2, signs_until = $3, withdrawn_at = $4 WHERE id = $1`,
+			err := touch(ctx, q, ask(`UPDATE signing_keys SET signs_from = $2, signs_until = $3,
+				withdrawn_at = CASE WHEN withdrawn_at <> 0 THEN withdrawn_at ELSE $4 END WHERE id = $1`,
 				k.ID, ms(k.From), ms(k.Until), ms(k.Withdrawn)))
 			if err != nil {
 				return fmt.Errorf("signing key %q: %w", k.ID, err)

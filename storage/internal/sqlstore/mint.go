@@ -17,7 +17,7 @@ import (
 )
 
 const tokenColumns = `id, hash, alt_hash, grant_id, client_id, user_name, code_hash, family, series, claims, issued_at,
-	ends_at, revoked_at, expires_at`
+	ends_at, revoked_at, expires_at, signed_by`
 
 // bareColumns leave out the claims: a row goes whether or not they still open.
 var bareColumns = strings.Replace(tokenColumns, "claims", "NULL", 1)
@@ -147,14 +147,34 @@ func (s *Store) keep(ctx context.Context, q Querier, spec *authz.MintSpec, issue
 			return fmt.Errorf("token: %w", err)
 		}
 	}
+	if err := checkSigner(ctx, q, t.SignedBy); err != nil {
+		return err
+	}
 	err := run(ctx, q, ask(`INSERT INTO tokens (`+tokenColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, $13)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, $13, $14)`,
 		t.ID, t.Hash, t.AltHash, grantRef(t.Grant), t.Client, t.User, t.Code, familyRef(t.Family), t.Series, claims,
-		ms(t.IssuedAt), ms(t.Expires), ms(kept(t))))
+		ms(t.IssuedAt), ms(t.Expires), ms(kept(t)), nullable(t.SignedBy)))
 	if err != nil {
 		return fmt.Errorf("token: %w", s.meaning(err))
 	}
 	record(q, &spec.Audit)
+	return nil
+}
+
+// checkSigner refuses a token that was signed with a key that another process has withdrawn meanwhile: the End that follows a
+// withdrawal waits for every Mint before it, so a token is ended by that or refused here.
+func checkSigner(ctx context.Context, q Querier, id string) error {
+	if id == "" {
+		return nil
+	}
+	var good int64
+	err := one(ctx, q, ask(`SELECT COUNT(*) FROM signing_keys WHERE id = $1 AND withdrawn_at = 0`, id), &good)
+	if err == nil && good == 0 {
+		err = authz.ErrKeyWithdrawn
+	}
+	if err != nil {
+		return fmt.Errorf("signing key %q: %w", id, err)
+	}
 	return nil
 }
 
@@ -242,11 +262,13 @@ func tokenRange(device provision.DeviceID) (low, high []byte) {
 func (s *Store) scanToken(rows *sql.Rows) (authz.TokenRecord, error) {
 	var t authz.TokenRecord
 	var claims []byte
+	var signedBy sql.NullString
 	err := rows.Scan(&t.ID, &t.Hash, &t.AltHash, (*grantRef)(&t.Grant), &t.Client, &t.User, &t.Code, (*familyRef)(&t.Family),
-		&t.Series, &claims, (*when)(&t.IssuedAt), (*when)(&t.Expires), (*when)(&t.Revoked), (*when)(&t.Kept))
+		&t.Series, &claims, (*when)(&t.IssuedAt), (*when)(&t.Expires), (*when)(&t.Revoked), (*when)(&t.Kept), &signedBy)
 	if err != nil {
 		return t, err
 	}
+	t.SignedBy = signedBy.String
 	copy(t.Device[:], t.ID)
 	if t.Kept.Equal(t.Expires) {
 		t.Kept = time.Time{}

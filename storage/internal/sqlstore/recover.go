@@ -126,6 +126,7 @@ var recovery = []struct {
 	{table: "grants"},       // as they were: their owners look through them
 	{table: "outbox"},       // what was not confirmed still has to be told, though the new epoch says more
 	{table: "peers"},        // of clients and devices
+	{table: "materials"},    // as peers
 	{table: "signing_keys"}, // as they were
 	{table: "users"},        // as they were
 	{table: "uses"},         // what was used stays used
