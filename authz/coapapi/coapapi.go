@@ -1,5 +1,6 @@
 // Package coapapi is the authorization server's CoAP face: /token (RFC 9200 §5.8) for registered clients, /register (D22) for
 // devices, /introspect (RFC 9200 §5.9) and /revoke/trl (RFC 9770) for both, only under OSCORE or over DTLS (RFC 9203, RFC 9202),
+// /keys for both,
 // and /.well-known/core in the clear. It parses and writes; authz.Server decides. Start from New.
 package coapapi
 
@@ -73,6 +74,9 @@ func (f *face) protected(ctx context.Context, r *coapsec.Request) message.Messag
 	peer, known := speaker(r.Peer)
 	if known && path == ace.PathTRL {
 		return f.revoked(ctx, r, peer)
+	}
+	if known && path == ace.PathKeys {
+		return f.keys(ctx, r, peer)
 	}
 	switch {
 	case !exists:

@@ -389,7 +389,7 @@ func TestClientOfTheOtherFace(t *testing.T) {
 		c := f.client
 		c.ID, c.AuthMethod, c.SecretHash = fmt.Sprintf("client %d", i), method, nil
 		channel := *c.Channel
-		channel.PeerID = []byte{0xc0, byte(i)}
+		channel.PeerID, channel.MasterSecret = []byte{0xc0, byte(i)}, bytes.Repeat([]byte{1, byte(i)}, 8)
 		c.Channel = &channel
 		if err := f.store.AddClient(t.Context(), c); err != nil {
 			t.Fatal(err)

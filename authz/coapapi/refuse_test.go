@@ -91,6 +91,7 @@ func strangers(by func(message.Message) message.Message, token, register message
 		{"a stranger asks for a token", by, token, codes.Unauthorized},
 		{"a stranger gets /token", by, method(token, codes.GET), codes.Unauthorized},
 		{"a stranger registers", by, register, codes.Unauthorized},
+		{"a stranger asks for the keys", by, coapsec.NewRequest(codes.GET, ace.PathKeys, coapsec.NoFormat, nil), codes.Unauthorized},
 		{"a stranger asks for /", by, method(coapsec.NewRequest(codes.GET, "/", coapsec.NoFormat, nil), codes.GET), codes.Unauthorized},
 		{"a stranger asks for what is not there", by, coapsec.NewRequest(codes.GET, "/introspect", coapsec.NoFormat, nil), codes.Unauthorized},
 		{"a stranger posts to the links", by, coapsec.NewRequest(codes.POST, "/.well-known/core", coapsec.NoFormat, nil), codes.MethodNotAllowed},
@@ -106,6 +107,7 @@ func devices(by func(message.Message) message.Message, token, register message.M
 		{"a device registers in no format", by, inFormat(register, coapsec.NoFormat), codes.UnsupportedMediaType},
 		{"a device registers if nobody has", by, with(register, message.Option{ID: message.IfNoneMatch}), codes.BadOption},
 		{"a device wants an answer in ace+cbor", by, with(register, message.Option{ID: message.Accept, Value: []byte{19}}), codes.NotAcceptable},
+		{"a device posts keys", by, coapsec.NewRequest(codes.POST, ace.PathKeys, ace.FormatCOSEKeySet, []byte{0x80}), codes.MethodNotAllowed},
 		{"a device says nothing", by, coapsec.NewRequest(codes.POST, ace.PathRegister, ace.FormatCBOR, nil), codes.BadRequest},
 		{"a device uploads", by, coapsec.NewRequest(codes.POST, ace.PathAuthzInfo, ace.FormatACE, token.Payload), codes.NotFound},
 	}

@@ -5,7 +5,6 @@ package httpapi
 
 import (
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -20,7 +19,6 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/pop/ace"
-	"github.com/latchkey-ace/latchkey/pop/jose"
 )
 
 // Bounds of what a stranger may send.
@@ -53,20 +51,7 @@ func New(server *authz.Server, pages *console.Console, log *slog.Logger, o Optio
 	f.clients = clientauth.New(server.Store(), clientauth.Options{
 		Issuer: server.Issuer(), Roots: o.Roots, Now: server.Now, Refused: server.ClientRefused,
 	})
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /authorize", f.authorize)
-	mux.HandleFunc("POST /authorize", f.answer)
-	mux.HandleFunc("POST /login", f.login)
-	mux.HandleFunc("POST /token", f.token)
-	mux.HandleFunc("POST /par", f.push)
-	mux.HandleFunc("POST /device_authorization", f.askDevice)
-	mux.HandleFunc("GET /device", f.device)
-	mux.HandleFunc("POST /device", f.answerDevice)
-	mux.HandleFunc("POST /introspect", f.introspect)
-	mux.HandleFunc("POST /revoke", f.revoke)
-	mux.HandleFunc("GET /jwks", f.jwks)
-	mux.HandleFunc("GET /.well-known/oauth-authorization-server", f.metadata)
-	mux.HandleFunc("GET /{$}", f.home)
+	mux := f.mux()
 	// Forged posts from other sites are stopped here for browsers that say where a post comes from; the sealed
 	// request of the consent form stops the others.
 	return http.NewCrossOriginProtection().Handler(f.paced(mux))
@@ -215,62 +200,4 @@ func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may have gone
-}
-
-func (f *face) jwks(w http.ResponseWriter, _ *http.Request) {
-	body, err := jose.PublicSet(f.server.PublicKeys())
-	if err != nil {
-		f.log.Error("jwks", "err", err)
-		http.Error(w, "server error", http.StatusInternalServerError)
-		return
-	}
-	writePublic(w, body)
-}
-
-// metadata tells what this server does today, nothing more (RFC 8414 §2).
-func (f *face) metadata(w http.ResponseWriter, _ *http.Request) {
-	issuer := f.server.Issuer()
-	body, err := json.Marshal(map[string]any{
-		"issuer":                                         issuer,
-		"authorization_endpoint":                         issuer + "/authorize",
-		"token_endpoint":                                 issuer + "/token",
-		"jwks_uri":                                       issuer + "/jwks",
-		"response_types_supported":                       []string{"code"},
-		"response_modes_supported":                       []string{"query"},
-		"pushed_authorization_request_endpoint":          issuer + "/par",
-		"device_authorization_endpoint":                  issuer + "/device_authorization",
-		"authorization_details_types_supported":          []string{authz.DetailsType},
-		"grant_types_supported":                          []string{authz.AuthorizationCode, authz.ClientCredentials, authz.RefreshToken, authz.DeviceCodeGrant},
-		"code_challenge_methods_supported":               []string{"S256"},
-		"token_endpoint_auth_methods_supported":          f.authMethods(),
-		"authorization_response_iss_parameter_supported": true,
-
-		"introspection_endpoint":                        issuer + "/introspect",
-		"introspection_endpoint_auth_methods_supported": f.authMethods()[1:],           // a public client asks about nothing
-		"introspection_signing_alg_values_supported":    []string{jose.ES256.String()}, // RFC 9701 §7
-		"revocation_endpoint":                           issuer + "/revoke",
-		"revocation_endpoint_auth_methods_supported":    f.authMethods(),
-
-		"token_endpoint_auth_signing_alg_values_supported": algorithms,
-		"dpop_signing_alg_values_supported":                algorithms, // RFC 9449 §5.1
-		"tls_client_certificate_bound_access_tokens":       true,       // RFC 8705 §3.3
-	})
-	if err != nil {
-		f.log.Error("metadata", "err", err)
-		http.Error(w, "server error", http.StatusInternalServerError)
-		return
-	}
-	writePublic(w, body)
-}
-
-func writePublic(w http.ResponseWriter, body []byte) {
-	writeJSON(&cacheable{w}, http.StatusOK, body)
-}
-
-// cacheable lets documents that change rarely be cached for a while.
-type cacheable struct{ http.ResponseWriter }
-
-func (c *cacheable) WriteHeader(status int) {
-	c.Header().Set("Cache-Control", "public, max-age=300")
-	c.ResponseWriter.WriteHeader(status)
 }

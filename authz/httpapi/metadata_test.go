@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/jose"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
@@ -82,6 +83,60 @@ func TestMetadata(t *testing.T) {
 		}
 		if p := way(); p.StatusCode != 200 {
 			t.Errorf("%v is advertised, but: status %d: %s", method, p.StatusCode, p.body)
+		}
+	}
+}
+
+// TestMetadataIsServed: every address in the document is answered by its endpoint, at the address it says, also when the issuer
+// has a path (RFC 8414 §3.1).
+func TestMetadataIsServed(t *testing.T) {
+	for _, path := range []string{"", "/tenant/one"} {
+		w := newWorld(t)
+		w.issuerPath = path
+		w.serve(w.store)
+		b := w.browser()
+		m := w.object(b.get(w.base + "/.well-known/oauth-authorization-server" + path))
+		if m["issuer"] != w.url || !strings.HasSuffix(w.url, path) {
+			t.Errorf("issuer %v, want %s", m["issuer"], w.url)
+		}
+		listed := 0
+		for name, value := range m {
+			address, isText := value.(string)
+			if !isText || name == "issuer" {
+				continue
+			}
+			listed++
+			method := http.MethodPost
+			if name == "jwks_uri" || name == "authorization_endpoint" {
+				method = http.MethodGet
+			}
+			if p := b.do(method, address, ""); p.StatusCode == http.StatusNotFound || p.StatusCode == http.StatusMethodNotAllowed || !strings.HasPrefix(address, w.url+"/") {
+				t.Errorf("%s %s: status %d", name, address, p.StatusCode)
+			}
+		}
+		if listed != 7 {
+			t.Errorf("%d endpoints are listed", listed)
+		}
+	}
+}
+
+// TestCOSEKeySet: who asks for it by name gets the same keys as a COSE_KeySet, to be kept as long.
+func TestCOSEKeySet(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	p := b.do(http.MethodGet, w.url+"/jwks", "", "Accept", "application/cose-key-set")
+	if p.StatusCode != 200 || p.Header.Get("Content-Type") != "application/cose-key-set" || p.Header.Get("Cache-Control") != "public, max-age=300" || p.Header.Get("Vary") != "Accept" {
+		t.Errorf("status %d, headers %v", p.StatusCode, p.Header)
+	}
+	set, err := cose.ParseKeySet([]byte(p.body))
+	w.must(err)
+	want := w.server.PublicKeys()
+	if len(set) != 2 || len(want) != 2 {
+		t.Fatalf("%d keys, want %d", len(set), len(want))
+	}
+	for _, k := range set {
+		if k.IsPrivate() || !k.Public().Equal(want[string(k.ID())]) {
+			t.Errorf("key %s", k.ID())
 		}
 	}
 }

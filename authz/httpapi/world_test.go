@@ -96,11 +96,14 @@ type world struct {
 	clock   *clock
 	log     *journal
 	url     string // the issuer
+	base    string // where it is served
 	secret  string // of the client "gateway"
 	limits  map[throttle.Kind]throttle.Rule
 	trust   origin.Trust
 	options httpapi.Options
 	handler http.Handler
+
+	issuerPath string
 }
 
 func newWorld(t testing.TB) *world {
@@ -120,7 +123,8 @@ func (w *world) serve(store authz.Store) {
 	w.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	w.must(err)
-	w.url = "http://" + l.Addr().String()
+	w.base = "http://" + l.Addr().String()
+	w.url = w.base + w.issuerPath
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	w.server, err = authz.New(w.t.Context(), w.url, store, grant.New(rand.Reader), authz.Options{Now: w.clock.now, Log: log, Limits: w.limits})
 	w.must(err)

@@ -1,4 +1,4 @@
-// Command latchkey is the authorization server and its tools: serve, init, user, client, device, grant, token, demo.
+// Command latchkey is the authorization server and its tools: serve, init, user, client, device, grant, token, keys, demo.
 package main
 
 import (
@@ -37,7 +37,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringVar(&t.data, "data", os.Getenv("LATCHKEY_DATA"), "the server's folder (LATCHKEY_DATA)")
 	c.PersistentFlags().BoolVar(&t.json, "json", false, "answer in JSON")
 	return command.Root(c, t.initCommand(), t.serveCommand(), t.withStanding(t.userCommand()), t.withStanding(t.clientCommand()), t.withStanding(t.deviceCommand()),
-		t.withStanding(t.grantCommand()), t.tokenCommand(), t.auditCommand(), t.demoCommand(), t.configCommand(), t.doctorCommand(),
+		t.withStanding(t.grantCommand()), t.tokenCommand(), t.keysCommand(), t.auditCommand(), t.demoCommand(), t.configCommand(), t.doctorCommand(),
 		t.backupCommand(), t.restoreCommand(), t.recoverCommand(), t.migrateCommand())
 }
 

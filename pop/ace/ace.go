@@ -13,6 +13,7 @@ const (
 	FormatLinks          message.MediaType = 40  // application/link-format
 	FormatACE            message.MediaType = 19  // application/ace+cbor
 	FormatCBOR           message.MediaType = 60  // application/cbor
+	FormatCOSEKeySet     message.MediaType = 102 // application/cose-key-set (RFC 9052 §11.4)
 	FormatCWT            message.MediaType = 61  // application/cwt
 	FormatProblemDetails message.MediaType = 257 // application/concise-problem-details+cbor (RFC 9290)
 	FormatTRL            message.MediaType = 262 // application/ace-trl+cbor (RFC 9770)
@@ -33,6 +34,7 @@ const (
 	PathIntrospect = "/introspect"
 	PathAuthzInfo  = "/authz-info"
 	PathRegister   = "/register"
+	PathKeys       = "/keys"
 	PathTRL        = "/revoke/trl" // an example in RFC 9770 §5; ours is told by /register
 )
 
