@@ -135,13 +135,16 @@ func (e *Engine) open(r authz.Peer) (*Peer, error) {
 }
 
 func channelOf(r authz.Peer) (oscore.Params, *Peer, error) {
-	if d := r.Device; d != nil {
+	if d := r.Device; d != nil && d.Channel != nil {
+		return paramsOf(d.Channel), &Peer{Device: d.ID}, nil
+	} else if d != nil {
 		params, err := provision.ServerChannelParams(d.RootKey, d.ID, d.SenderID, provision.ServerSenderID)
 		return params, &Peer{Device: d.ID}, err
 	}
-	c := r.Client
-	return oscore.Params{
-		MasterSecret: c.Channel.MasterSecret, MasterSalt: c.Channel.MasterSalt,
-		SenderID: c.Channel.ServerID, RecipientID: c.Channel.PeerID,
-	}, &Peer{Client: c.ID}, nil
+	return paramsOf(r.Client.Channel), &Peer{Client: r.Client.ID}, nil
+}
+
+// paramsOf are the inputs of appendix B.2 over material that a peer brought along.
+func paramsOf(c *authz.Channel) oscore.Params {
+	return oscore.Params{MasterSecret: c.MasterSecret, MasterSalt: c.MasterSalt, SenderID: c.ServerID, RecipientID: c.PeerID}
 }

@@ -21,7 +21,7 @@ func gate(t *testing.T, ids ...string) (*delivery.Engine, *watched, authz.Device
 	}
 	for _, id := range ids {
 		c := authz.Client{ID: "client " + id, AuthMethod: authz.AuthOSCORE, Channel: &authz.Channel{
-			MasterSecret: []byte("0123456789abcdef"), MasterSalt: []byte{1}, PeerID: []byte(id), ServerID: []byte("server"),
+			MasterSecret: []byte("0123456789abcdef of " + id), MasterSalt: []byte{1}, PeerID: []byte(id), ServerID: []byte("server"),
 		}}
 		if err := store.AddClient(t.Context(), c); err != nil {
 			t.Fatal(err)

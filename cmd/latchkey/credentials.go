@@ -21,6 +21,7 @@ import (
 // authMethods are those that client add offers.
 var authMethods = []authz.AuthMethod{
 	authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost, authz.AuthPrivateKey, authz.AuthTLS, authz.AuthSelfSigned, authz.AuthOSCORE,
+	authz.AuthDTLS,
 }
 
 func methodNames() string {

@@ -20,10 +20,10 @@ import (
 
 // deviceFlags are the flags of device add.
 type deviceFlags struct {
-	owner, kind, delivery, profile, clock, token, out, resource string
-	actions                                                     []string
-	exi                                                         time.Duration
-	requireCNonce                                               bool
+	owner, kind, delivery, profile, clock, token, out, resource, importFile string
+	actions                                                                 []string
+	exi                                                                     time.Duration
+	requireCNonce                                                           bool
 }
 
 func (t *tool) deviceCommand() *cobra.Command {
@@ -60,6 +60,7 @@ func (t *tool) deviceCommand() *cobra.Command {
 	fl.BoolVar(&f.requireCNonce, "require-cnonce", false, "tokens must carry a nonce fetched from the device")
 	fl.StringArrayVar(&f.actions, "action", nil, "NAME=/path:METHOD[,METHOD…]; once for each action")
 	fl.StringVar(&f.resource, "resource", "", "with --delivery http: the API's address, which is the aud of its tokens")
+	fl.StringVar(&f.importFile, "import", "", "the OSCORE material of a channel that the device has already, in a JSON file of mode 0600: master_secret, master_salt, client_id (the device) and server_id in hex")
 	fl.StringVar(&f.out, "out", "", "where to write the provisioning file")
 	list := &cobra.Command{Use: "list", Short: "List devices", Example: "  latchkey device list", Args: command.None, RunE: func(cmd *cobra.Command, _ []string) error { return t.listDevices(cmd) }}
 	return command.Group("device", "Devices", "  latchkey device list", add, list)
@@ -105,7 +106,10 @@ func (f deviceFlags) device(name string) (d authz.Device, err error) {
 	if d.Actions, err = parseActions(f.actions); err != nil {
 		return d, err
 	}
-	return d, f.check(d)
+	if err := f.check(d); err != nil {
+		return d, err
+	}
+	return d, f.channel(&d)
 }
 
 func parseProfile(name string) (pop.Profile, error) {
@@ -222,6 +226,9 @@ func (h *house) provision(ctx context.Context, d *authz.Device) ([]byte, error) 
 		return nil, err
 	}
 	p.SenderID = make([]byte, provision.SenderIDSize)
+	if c := d.Channel; c != nil {
+		p.SenderID, p.RecipientID, p.MasterSecret, p.MasterSalt = nil, c.ServerID, c.MasterSecret, c.MasterSalt
+	}
 	for _, b := range [][]byte{p.ID[:], p.RootKey[:], p.SenderID} {
 		if _, err := rand.Read(b); err != nil {
 			return nil, err
@@ -233,6 +240,9 @@ func (h *house) provision(ctx context.Context, d *authz.Device) ([]byte, error) 
 			return nil, err
 		}
 		p.PrivateKey, d.PublicKey = private, private.PublicKey().Bytes()
+	}
+	if d.Channel != nil {
+		p.SenderID = d.Channel.PeerID
 	}
 	d.ID, d.RootKey, d.SenderID = p.ID, p.RootKey[:], p.SenderID
 	return p.Encode()

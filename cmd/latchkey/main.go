@@ -15,7 +15,6 @@ func main() { command.Main(root(), later) }
 // later is what is not there, and what is there instead.
 var later = command.Later{
 	"latchkey device add --remote": "a door opens only for a phone that reaches the door itself",
-	"latchkey device add --import": "a device gets new keys; put the file that --out names on it",
 }
 
 // tool is what every command shares.

@@ -11,9 +11,6 @@ import (
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
-	"github.com/latchkey-ace/latchkey/cmd/internal/keyfile"
-	"github.com/latchkey-ace/latchkey/pop/oscore"
-	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/spf13/cobra"
 )
 
@@ -112,7 +109,7 @@ func (t *tool) clientCommand() *cobra.Command {
 	add.Flags().StringVar(&f.method, "auth-method", "", "how it proves itself: "+methodNames()+" (default client_secret_basic; none with --public)")
 	add.Flags().BoolVar(&f.clientKeys, "client-made-keys", false, "the app may make the possession key itself")
 	add.Flags().StringArrayVar(&f.scope, "scope", nil, "the most it may ask for, as action names; a ceiling, never a grant")
-	add.Flags().StringVar(&f.importFile, "import", "", "for oscore: a 0600 JSON file with master_secret, master_salt, client_id and server_id in hex")
+	add.Flags().StringVar(&f.importFile, "import", "", "keys that it has already, in a JSON file of mode 0600, in hex: for oscore master_secret, master_salt, client_id and server_id; for dtls psk and psk_identity (text)")
 	add.Flags().BoolVar(&f.settings.Administrator, "administrator", false, "over CoAP it sees the whole list of revoked tokens, not only its own")
 	add.Flags().BoolVar(&f.settings.ProblemDetails, "problem-details", false, "over CoAP it is told errors as RFC 9290 problem details")
 	f.credentialFlags.add(add.Flags(), &f.settings)
@@ -212,35 +209,4 @@ func checkClient(c authz.Client, public bool) error {
 		return errors.New("a public client has no credentials: leave out client_credentials")
 	}
 	return checkName("client", c.ID)
-}
-
-// channel takes over the keys of --import. They are the input of RFC 8613 appendix B.2, never a context themselves
-// (docs/adr/0029).
-func (f clientFlags) channel(c *authz.Client) error {
-	if c.AuthMethod != authz.AuthOSCORE {
-		if f.importFile != "" {
-			return errors.New("--import goes with --auth-method oscore")
-		}
-		return nil
-	}
-	if f.importFile == "" {
-		return errors.New("--auth-method oscore needs --import FILE")
-	}
-	keys, err := keyfile.Read(f.importFile)
-	switch {
-	case err != nil:
-		return err
-	case keys.PSK != nil:
-		return fmt.Errorf("%s: the server speaks OSCORE with apps: give master_secret, client_id and server_id instead of psk", f.importFile)
-	case keys.IDContext != nil:
-		return fmt.Errorf("%s: leave out id_context: server and client make a new one each time (RFC 8613 appendix B.2)", f.importFile)
-	case len(keys.ClientID) == 0:
-		return fmt.Errorf("%s: client_id must be 1 to %d bytes in hex: the server finds an app by it", f.importFile, oscore.MaxID)
-	case len(keys.ClientID) == provision.SenderIDSize:
-		return fmt.Errorf("%s: client_id must not have %d bytes; those are for devices", f.importFile, provision.SenderIDSize)
-	}
-	c.Channel = &authz.Channel{
-		MasterSecret: keys.MasterSecret, MasterSalt: keys.MasterSalt, PeerID: keys.ClientID, ServerID: keys.ServerID,
-	}
-	return nil
 }

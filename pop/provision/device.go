@@ -38,6 +38,8 @@ type Device struct {
 	Actions       []Action
 	SenderID      []byte      // the device's OSCORE Sender ID towards its server
 	RecipientID   []byte      // the server's
+	MasterSecret  []byte      // of a channel that the device had before it was provisioned; nil: it derives from RootKey (D2)
+	MasterSalt    []byte      // beside MasterSecret; may be nil
 	RequireCNonce bool        // accept no token without a fresh cnonce (D16)
 	Profile       pop.Profile // how phones talk to it, as its server does under OSCORE anyway (D1); 0: coap_oscore
 }
@@ -89,6 +91,10 @@ func (d *Device) checkIdentity() error {
 		return fmt.Errorf("version %d, this program knows %d: use the program that belongs to the server", d.Version, Version)
 	case subtle.ConstantTimeCompare(d.RootKey[:], noKey[:]) == 1:
 		return errors.New("root key is all zero")
+	case d.MasterSecret != nil && (len(d.MasterSecret) < MinRoot || len(d.MasterSecret) > MaxRoot) || len(d.MasterSalt) > MaxRoot:
+		return fmt.Errorf("a channel secret of less than %d bytes, or more than %d of it or its salt", MinRoot, MaxRoot)
+	case d.MasterSecret == nil && d.MasterSalt != nil:
+		return errors.New("a channel salt without its secret")
 	case len(d.SenderID) > MaxSenderID || len(d.RecipientID) > MaxSenderID:
 		return fmt.Errorf("OSCORE id longer than %d bytes", MaxSenderID)
 	case string(d.SenderID) == string(d.RecipientID):

@@ -14,7 +14,8 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
 
-// Labels of the file (D23), in order. 14 and 15, the profile, are additions that stand there only when they are not the usual.
+// Labels of the file (D23), in order. 14, 15, the profile, 16 and 17, a channel of before, are additions that stand there only when
+// they are not the usual.
 const (
 	labelVersion       = 0
 	labelDigest        = 13 // SHA-256 of the deterministic encoding of all other labels
@@ -39,6 +40,8 @@ type record struct {
 	Digest        []byte            `cbor:"13,keyasint,omitempty"`
 	RequireCNonce bool              `cbor:"14,keyasint,omitempty"`
 	Profile       pop.Profile       `cbor:"15,keyasint,omitempty"` // absent: coap_oscore
+	MasterSecret  []byte            `cbor:"16,keyasint,omitempty"`
+	MasterSalt    []byte            `cbor:"17,keyasint,omitempty"`
 }
 
 type action struct {
@@ -97,7 +100,7 @@ func (d *Device) record() (*record, error) {
 		Version: d.Version, ID: d.ID[:], RootKey: d.RootKey[:], ASURIs: orEmpty(d.ASURIs), Issuer: d.Issuer,
 		ASKeys: []wire.RawMessage{}, RecoveryKey: null, Kind: d.Kind, Clock: d.Clock, Token: d.Token,
 		Actions: []action{}, IDs: ids{Sender: orEmpty(d.SenderID), Recipient: orEmpty(d.RecipientID)},
-		RequireCNonce: d.RequireCNonce,
+		RequireCNonce: d.RequireCNonce, MasterSecret: d.MasterSecret, MasterSalt: d.MasterSalt,
 	}
 	if d.Profile != pop.ProfileCoAPOSCORE {
 		r.Profile = d.Profile
@@ -206,7 +209,7 @@ func (r *record) device() (*Device, error) {
 	d := &Device{
 		Version: r.Version, ASURIs: r.ASURIs, Issuer: r.Issuer, Kind: r.Kind, Clock: r.Clock, Token: r.Token,
 		SenderID: r.IDs.Sender, RecipientID: r.IDs.Recipient, RequireCNonce: r.RequireCNonce,
-		Profile: r.Profile,
+		Profile: r.Profile, MasterSecret: r.MasterSecret, MasterSalt: r.MasterSalt,
 	}
 	if copy(d.ID[:], r.ID) != len(r.ID) || copy(d.RootKey[:], r.RootKey) != len(r.RootKey) {
 		return nil, errors.New("device id or root key has the wrong length")

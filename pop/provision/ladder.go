@@ -98,6 +98,9 @@ func ServerChannelParams(root []byte, id DeviceID, deviceSenderID, serverSenderI
 
 // ChannelParams are the same inputs as the device sees them.
 func (d *Device) ChannelParams() (oscore.Params, error) {
+	if d.MasterSecret != nil {
+		return oscore.Params{MasterSecret: d.MasterSecret, MasterSalt: d.MasterSalt, SenderID: d.SenderID, RecipientID: d.RecipientID}, nil
+	}
 	return ServerChannelParams(d.RootKey[:], d.ID, d.RecipientID, d.SenderID)
 }
 

@@ -290,3 +290,36 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestChannelOfBefore: a channel that the device had already stands in the file and takes the place of the derived one.
+func TestChannelOfBefore(t *testing.T) {
+	d := provision.Device{
+		Version: provision.Version, ID: provision.DeviceID{1}, RootKey: [32]byte{1}, Issuer: "https://as.example", Kind: provision.KindLock,
+		Clock: provision.ClockSynced, Token: provision.ShapeEncrypt0, SenderID: []byte{0xa1}, RecipientID: []byte{1},
+		MasterSecret: []byte("0123456789abcdef"), MasterSalt: []byte{9},
+	}
+	file, err := d.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := provision.Parse(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := read.ChannelParams()
+	if err != nil || string(p.MasterSecret) != "0123456789abcdef" || string(p.MasterSalt) != "\x09" || string(p.SenderID) != "\xa1" || string(p.RecipientID) != "\x01" {
+		t.Errorf("got another channel, %v", err)
+	}
+	for name, change := range map[string]func(*provision.Device){
+		"short secret":          func(d *provision.Device) { d.MasterSecret = d.MasterSecret[:15] },
+		"long secret":           func(d *provision.Device) { d.MasterSecret = make([]byte, 65) },
+		"long salt":             func(d *provision.Device) { d.MasterSalt = make([]byte, 65) },
+		"salt without a secret": func(d *provision.Device) { d.MasterSecret = nil },
+	} {
+		bad := d
+		change(&bad)
+		if _, err := bad.Encode(); err == nil {
+			t.Errorf("%s was written", name)
+		}
+	}
+}

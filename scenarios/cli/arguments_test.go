@@ -56,7 +56,7 @@ func TestBadArguments(t *testing.T) {
 		{name: "client: authorization_code without a redirect", args: "client add app --grant-type authorization_code", says: []string{"authorization_code", "--redirect-uri"}},
 		{name: "client: an unknown method", args: "client add app --auth-method tls", says: []string{`"tls"`, "client_secret_basic"}},
 		{name: "client: oscore without its keys", args: "client add app --auth-method oscore", says: []string{"oscore", "--import"}},
-		{name: "client: keys without oscore", args: "client add app --import keys.json", says: []string{"--import", "--auth-method oscore"}},
+		{name: "client: keys without oscore", args: "client add app --import keys.json", says: []string{"--import", "--auth-method oscore or dtls"}},
 
 		{name: "client: keys that are not there", args: "client add app --auth-method private_key_jwt --jwks none.jwks", says: []string{"--jwks", "none.jwks", "no such file"}},
 		{name: "client: keys that are none", args: "client add app --auth-method private_key_jwt --jwks front-door.lkp", says: []string{"--jwks", "public keys alone"}},
@@ -104,7 +104,7 @@ func TestBadArguments(t *testing.T) {
 		{name: "device: coap_dtls with JWTs", args: "device add side-door --profile coap_dtls --token jwt" + lockFlags, says: []string{"jwt", "--token encrypt0"}},
 		{name: "demo: an unknown profile", args: "demo --profile dtls", says: []string{"--profile", `"dtls"`, "coap_oscore and coap_dtls"}},
 		{name: "device: --remote", args: "device add side-door --remote" + lockFlags, says: []string{"--remote", "not available", "reaches the door"}},
-		{name: "device: --import", args: "device add side-door --import keys.json" + lockFlags, says: []string{"--import", "not available", "--out"}},
+		{name: "device: --import of nothing", args: "device add side-door --import none.json" + lockFlags, says: []string{"none.json"}},
 		{name: "device: an unknown clock", args: "device add side-door --clock sundial" + lockFlags, says: []string{"sundial", "synced"}},
 		{name: "device: an unknown token", args: "device add side-door --token paper" + lockFlags, says: []string{"paper", "encrypt0"}},
 		{name: "device: exi beside a clock", args: "device add side-door --exi 1h" + lockFlags, says: []string{"--exi", "without a clock"}},

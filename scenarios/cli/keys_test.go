@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -38,5 +39,48 @@ func TestOperatorKeepsKeys(t *testing.T) {
 	}
 	if tail := h.must("", "latchkey", "audit", "tail"); !strings.Contains(tail, "key.compromise") || !strings.Contains(tail, "key.rotate") {
 		t.Errorf("not on record:\n%s", tail)
+	}
+}
+
+// TestKeysThatPeersHave: material is taken over from a file that nobody else can read, belongs to one peer, and shows nowhere.
+func TestKeysThatPeersHave(t *testing.T) {
+	h := newHouse(t)
+	secret := strings.Repeat("0123456789abcdef", 2)
+	files := map[string]string{
+		"door.json":  `{"master_secret":"` + secret + `","master_salt":"0a0b","client_id":"a1a2a3","server_id":"01"}`,
+		"again.json": `{"psk":"` + secret + `","psk_identity":"gateway"}`,
+		"psk.json":   `{"psk":"` + strings.Repeat("fedcba9876543210", 2) + `","psk_identity":"gateway"}`,
+		"zero.json":  `{"psk":"` + strings.Repeat("00", 16) + `","psk_identity":"zero"}`,
+		"short.json": `{"psk":"` + strings.Repeat("01", 15) + `","psk_identity":"short"}`,
+	}
+	for name, content := range files {
+		h.write(name, content)
+		h.chmod(name, 0o600)
+	}
+	lock := []string{"--owner", "alice", "--kind", "lock", "--action", "unlock=/door/unlock:POST"}
+	h.must("", "latchkey", append([]string{"device", "add", "old-door", "--import", h.path("door.json"), "--out", h.path("old.lkp")}, lock...)...)
+	device, err := provision.Parse([]byte(h.read("old.lkp")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := device.ChannelParams()
+	if err != nil || hex.EncodeToString(p.MasterSecret) != secret || hex.EncodeToString(p.MasterSalt) != "0a0b" || hex.EncodeToString(p.SenderID) != "a1a2a3" || hex.EncodeToString(p.RecipientID) != "01" {
+		t.Errorf("the device has another channel, %v", err)
+	}
+	h.must("", "latchkey", "client", "add", "meter", "--auth-method", "dtls", "--import", h.path("psk.json"))
+	h.chmod("door.json", 0o644)
+	for args, says := range map[string]string{
+		"client add two --auth-method dtls --import again.json":    "exists already",
+		"client add three --auth-method dtls --import zero.json":   "one byte repeated",
+		"client add four --auth-method dtls --import short.json":   "16 to 64 bytes",
+		"client add five --auth-method oscore --import again.json": "master_secret",
+		"client add six --auth-method oscore --import door.json":   "chmod 600",
+	} {
+		if r := h.run(call{program: "latchkey", args: args}); r.code != 1 || !strings.Contains(r.err, says) || strings.Contains(r.out+r.err, secret[:16]) {
+			t.Errorf("%s: ended with %d: %s", args, r.code, r.err)
+		}
+	}
+	if tail := h.must("", "latchkey", "audit", "tail"); strings.Contains(tail, secret) {
+		t.Error("the key is on record")
 	}
 }
