@@ -77,8 +77,6 @@ func (w *world) published(s *authz.Server) string {
 	return strings.Join(ids, " ")
 }
 
-const day = 24 * time.Hour
-
 // TestKeysRotateByThemselves: a key signs for a season, its successor is known all the time, and what it signed stays
 // verifiable for the longest life a token can have (R126).
 func TestKeysRotateByThemselves(t *testing.T) {
