@@ -46,8 +46,14 @@ func Main(m *testing.M) int {
 // test would cost some hundred fsyncs. Where PostgreSQL is not installed the test fails.
 func Start(t *testing.T) string {
 	t.Helper()
+	return Schema(t)
+}
+
+// Schema is Start for benchmarks too.
+func Schema(t testing.TB) string {
+	t.Helper()
 	if !inUse.Load() {
-		t.Fatal("pgtest.Start without pgtest.Main in TestMain: nobody would stop the server")
+		t.Fatal("pgtest without pgtest.Main in TestMain: nobody would stop the server")
 	}
 	schema := fmt.Sprintf("test%d", schemas.Add(1))
 	s, err := theServer()
