@@ -43,15 +43,24 @@ func away(err error) bool {
 		errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err) || pgconn.Timeout(err)
 }
 
+// queryer is a *sql.DB or a *sql.Tx.
+type queryer interface {
+	ExecContext(ctx context.Context, statement string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
+}
+
 // marked is a Querier whose errors are marked.
-type marked struct{ sqlstore.Querier }
+type marked struct{ queryer }
 
 func (m marked) ExecContext(ctx context.Context, statement string, args ...any) (sql.Result, error) {
-	r, err := m.Querier.ExecContext(ctx, statement, args...)
+	r, err := m.queryer.ExecContext(ctx, statement, args...)
 	return r, mark(err)
 }
 
-func (m marked) QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error) {
-	rows, err := m.Querier.QueryContext(ctx, statement, args...)
-	return rows, mark(err)
+func (m marked) QueryContext(ctx context.Context, statement string, args ...any) (sqlstore.Rows, error) {
+	rows, err := m.queryer.QueryContext(ctx, statement, args...)
+	if err != nil {
+		return nil, mark(err)
+	}
+	return rows, nil
 }

@@ -30,11 +30,11 @@ func Snapshot(ctx context.Context, url string, work func(sqlstore.Querier, int64
 	if err != nil {
 		return err
 	}
-	all, err := catalog(ctx, tx)
+	all, err := catalog(ctx, marked{tx})
 	if err != nil {
 		return err
 	}
-	return work(tx, version, all)
+	return work(marked{tx}, version, all)
 }
 
 // Restore makes tables of a version in an empty database, and work fills them in one transaction. ready is asked last; only
@@ -77,11 +77,11 @@ func Restore(ctx context.Context, url string, version int64, work func(sqlstore.
 }
 
 func fill(ctx context.Context, tx *sql.Tx, work func(sqlstore.Querier, []tables.Table) error) error {
-	all, err := catalog(ctx, tx)
+	all, err := catalog(ctx, marked{tx})
 	if err != nil {
 		return err
 	}
-	if err := work(tx, all); err != nil {
+	if err := work(marked{tx}, all); err != nil {
 		return err
 	}
 	for _, t := range all {

@@ -126,7 +126,7 @@ func (e *engine) once(ctx context.Context, t sqlstore.Transaction) error {
 		return err
 	}
 	defer tx.Rollback() // after a commit it does nothing
-	if err := t.Work(ctx, tx); err != nil {
+	if err := t.Work(ctx, marked{tx}); err != nil {
 		return err
 	}
 	return e.finish(ctx, tx, t)
@@ -141,7 +141,7 @@ func (e *engine) finish(ctx context.Context, tx *sql.Tx, t sqlstore.Transaction)
 	if len(entries) == 0 {
 		return tx.Commit()
 	}
-	done, err := e.ledger.Enter(ctx, tx, entries)
+	done, err := e.ledger.Enter(ctx, marked{tx}, entries)
 	if err != nil {
 		return err
 	}

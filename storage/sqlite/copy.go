@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
@@ -26,7 +25,7 @@ func Snapshot(ctx context.Context, path string, work func(sqlstore.Querier, int6
 	if err != nil {
 		return err
 	}
-	db, err := connect(path, 1, url.Values{"_query_only": {"1"}})
+	db, err := connect(address(path, url.Values{"_query_only": {"1"}}), 1)
 	if err != nil {
 		return err
 	}
@@ -40,11 +39,13 @@ func Snapshot(ctx context.Context, path string, work func(sqlstore.Querier, int6
 	if err != nil {
 		return err
 	}
-	all, err := catalog(ctx, tx)
+	reads := newStatements(tx)
+	defer reads.close()
+	all, err := catalog(ctx, reads)
 	if err != nil {
 		return err
 	}
-	return work(tx, version, all)
+	return work(reads, version, all)
 }
 
 // Restore makes a new database file with tables of a version, which work fills in one transaction. ready is asked last;
@@ -78,10 +79,10 @@ func Restore(ctx context.Context, path string, version int64, work func(sqlstore
 
 // fill writes a file that nobody else has open, so its journal and its syncs are for nothing: Commit syncs once.
 func fill(ctx context.Context, path string, version int64, work func(sqlstore.Querier, []tables.Table) error) error {
-	db, err := connect(path, 1, url.Values{
+	db, err := connect(address(path, url.Values{
 		"_txlock": {"immediate"}, "_journal_mode": {"MEMORY"}, "_synchronous": {"OFF"}, "_foreign_keys": {"1"},
 		"_pragma": {"cache_size(-" + strconv.Itoa(restoreCache) + ")"},
-	})
+	}), 1)
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func fill(ctx context.Context, path string, version int64, work func(sqlstore.Qu
 		return err
 	}
 	defer conn.Close()
-	q := newStatements(conn, false)
+	q := newStatements(conn)
 	defer q.close()
 	all, err := catalog(ctx, q)
 	if err != nil {
@@ -131,7 +132,7 @@ func catalog(ctx context.Context, q sqlstore.Querier) ([]tables.Table, error) {
 }
 
 // collect adds what each row says to the table that it names first.
-func collect(rows *sql.Rows, err error, add func(*tables.Table, string), all []tables.Table) ([]tables.Table, error) {
+func collect(rows sqlstore.Rows, err error, add func(*tables.Table, string), all []tables.Table) ([]tables.Table, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func Inspect(ctx context.Context, path string) (c sqlstore.Condition, err error)
 	if _, err := os.Stat(path); err != nil {
 		return c, err
 	}
-	db, err := connect(path, 1, url.Values{"_query_only": {"1"}})
+	db, err := connect(address(path, url.Values{"_query_only": {"1"}}), 1)
 	if err != nil {
 		return c, fmt.Errorf("open %s: %w", path, err)
 	}

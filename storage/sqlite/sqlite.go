@@ -42,10 +42,9 @@ func Open(ctx context.Context, path string, sealer *seal.Sealer, now time.Time, 
 
 // engine is a sqlstore.Engine.
 type engine struct {
-	writing *sql.DB // one connection
-	reading *sql.DB
 	writer  *writer
-	reads   *statements
+	reads   *pool
+	reading *sql.DB // snapshots
 }
 
 func openEngine(ctx context.Context, path string, keep bool) (*engine, error) {
@@ -60,7 +59,15 @@ func openEngine(ctx context.Context, path string, keep bool) (*engine, error) {
 		return nil, err
 	}
 	e := &engine{}
-	if e.writing, err = connect(path, 1, url.Values{
+	if err := e.start(ctx, path, keep); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// start migrates before there is a connection that writes.
+func (e *engine) start(ctx context.Context, path string, keep bool) error {
+	name := address(path, url.Values{
 		"_txlock":       {"immediate"},
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"}, // NORMAL loses the last commits with the power
@@ -69,31 +76,27 @@ func openEngine(ctx context.Context, path string, keep bool) (*engine, error) {
 			"wal_autocheckpoint(" + strconv.Itoa(checkpointSize) + ")",
 			"cache_size(-" + strconv.Itoa(writerCache) + ")",
 		},
-	}); err != nil {
-		return nil, err
-	}
-	if err := e.start(ctx, path, keep); err != nil {
-		return nil, errors.Join(err, e.Close())
-	}
-	return e, nil
-}
-
-// start migrates before the writer takes the only connection that writes.
-func (e *engine) start(ctx context.Context, path string, keep bool) error {
-	if err := migrate(ctx, e.writing, keep); err != nil {
-		return err
-	}
-	conn, err := e.writing.Conn(ctx)
+	})
+	db, err := connect(name, 1)
 	if err != nil {
 		return err
 	}
-	e.writer = newWriter(conn)
-	e.reading, err = connect(path, max(minReaders, runtime.GOMAXPROCS(0)), url.Values{"_query_only": {"1"}})
+	defer db.Close()
+	if err := migrate(ctx, db, keep); err != nil {
+		return err
+	}
+	c, err := dial(db, name)
 	if err != nil {
 		return err
 	}
-	e.reads = newStatements(e.reading, false)
-	return nil
+	e.writer = newWriter(c)
+	name = address(path, url.Values{"_query_only": {"1"}})
+	readers := max(minReaders, runtime.GOMAXPROCS(0))
+	if e.reading, err = connect(name, readers); err != nil {
+		return err
+	}
+	e.reads, err = newPool(e.reading, name, readers)
+	return err
 }
 
 // migrate makes tables where there are none and, unless they are to stay, brings them up to date.
@@ -117,11 +120,16 @@ func create(path string) error {
 	return f.Close()
 }
 
-func connect(path string, connections int, settings url.Values) (*sql.DB, error) {
+// address is the driver's name of a file that is opened with settings.
+func address(path string, settings url.Values) string {
 	settings.Set("_busy_timeout", strconv.FormatInt(busyTimeout.Milliseconds(), 10))
 	settings.Set("_dqs", "0")
 	name := url.URL{Scheme: "file", Path: path, RawQuery: settings.Encode()}
-	db, err := sql.Open("sqlite", name.String())
+	return name.String()
+}
+
+func connect(name string, connections int) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", name)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +148,7 @@ func (e *engine) Snapshot(ctx context.Context, work func(context.Context, sqlsto
 		return mark(err)
 	}
 	defer tx.Rollback() // it wrote nothing
-	reads := newStatements(tx, false)
+	reads := newStatements(tx)
 	defer reads.close()
 	return mark(work(ctx, reads))
 }
@@ -196,16 +204,13 @@ func (e *engine) Conflict(err error) sqlstore.Conflict {
 func (e *engine) Close() error {
 	var errs []error
 	if e.reads != nil {
-		e.reads.close()
+		errs = append(errs, e.reads.close())
 	}
 	if e.reading != nil {
 		errs = append(errs, e.reading.Close())
 	}
 	if e.writer != nil {
-		e.writer.close()
-		if err := e.writer.conn.Close(); !errors.Is(err, sql.ErrConnDone) {
-			errs = append(errs, err)
-		}
+		errs = append(errs, e.writer.close())
 	}
-	return errors.Join(append(errs, e.writing.Close())...)
+	return errors.Join(errs...)
 }

@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"regexp"
 	"sync"
+
+	"github.com/latchkey-ace/latchkey/storage/internal/sqlstore"
 )
 
-// preparer is a *sql.DB or a *sql.Conn.
+// preparer is a *sql.Conn or a *sql.Tx.
 type preparer interface {
 	PrepareContext(ctx context.Context, statement string) (*sql.Stmt, error)
 }
@@ -15,16 +17,13 @@ type preparer interface {
 // statements runs SQL in PostgreSQL's spelling, each text prepared once: for SQLite preparing costs more than running.
 // The texts are the constants of sqlstore, so there are a few dozen of them.
 type statements struct {
-	on preparer
-	// whole: a statement that has begun runs to its end whatever becomes of its context. The writer's batch belongs to
-	// other callers too, and an interrupt would undo all of it.
-	whole bool
+	on    preparer
 	mu    sync.RWMutex
 	known map[string]*sql.Stmt
 }
 
-func newStatements(on preparer, whole bool) *statements {
-	return &statements{on: on, whole: whole, known: map[string]*sql.Stmt{}}
+func newStatements(on preparer) *statements {
+	return &statements{on: on, known: map[string]*sql.Stmt{}}
 }
 
 // ExecContext runs a statement without rows.
@@ -33,23 +32,20 @@ func (s *statements) ExecContext(ctx context.Context, text string, args ...any) 
 	if err != nil {
 		return nil, err
 	}
-	return prepared.ExecContext(s.context(ctx), args...)
+	return prepared.ExecContext(ctx, args...)
 }
 
 // QueryContext runs a statement with rows.
-func (s *statements) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+func (s *statements) QueryContext(ctx context.Context, text string, args ...any) (sqlstore.Rows, error) {
 	prepared, err := s.prepared(text)
 	if err != nil {
 		return nil, err
 	}
-	return prepared.QueryContext(s.context(ctx), args...)
-}
-
-func (s *statements) context(ctx context.Context) context.Context {
-	if s.whole {
-		return context.Background()
+	found, err := prepared.QueryContext(ctx, args...)
+	if err != nil {
+		return nil, err
 	}
-	return ctx
+	return found, nil
 }
 
 func (s *statements) prepared(text string) (*sql.Stmt, error) {

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,8 +19,7 @@ var errClosed = errors.New("store is closed")
 // One of the callers leads: it runs the batch that it is the first of, and then lets the first of those who came
 // meanwhile lead the next. A caller who is alone thus waits for no other goroutine.
 type writer struct {
-	conn   *sql.Conn
-	sql    *statements
+	conn   *conn
 	ledger sqlstore.Ledger
 
 	mu      sync.Mutex
@@ -40,8 +38,8 @@ type job struct {
 	lead     chan bool // true: lead the next batch; false: this job is done
 }
 
-func newWriter(conn *sql.Conn) *writer {
-	w := &writer{conn: conn, sql: newStatements(conn, true)}
+func newWriter(c *conn) *writer {
+	w := &writer{conn: c}
 	w.idle.L = &w.mu
 	return w
 }
@@ -90,15 +88,18 @@ func (w *writer) commitBatch() {
 	}
 }
 
-// close takes no more jobs and waits until the last is committed.
-func (w *writer) close() {
+// close takes no more jobs and waits until the last is committed. It may be called again.
+func (w *writer) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.closed {
+		return nil
+	}
 	w.closed = true
 	for w.leading {
 		w.idle.Wait()
 	}
-	w.sql.close()
+	return w.conn.close()
 }
 
 // commit runs a batch in one transaction and sets each job's error.
@@ -139,7 +140,7 @@ func (w *writer) finish(batch []*job) error {
 	if len(entries) == 0 {
 		return w.exec("COMMIT")
 	}
-	done, err := w.ledger.Enter(context.Background(), w.sql, entries)
+	done, err := w.ledger.Enter(context.Background(), w.conn, entries)
 	if err != nil {
 		return err
 	}
@@ -172,12 +173,12 @@ func (w *writer) run(j *job) {
 		return
 	}
 	defer func() { j.panicked = recover() }()
-	j.err = j.Work(j.ctx, w.sql)
+	j.err = j.Work(context.WithoutCancel(j.ctx), w.conn)
 }
 
 func (j *job) failed() bool { return j.err != nil || j.panicked != nil }
 
 func (w *writer) exec(statement string) error {
-	_, err := w.sql.ExecContext(context.Background(), statement)
+	_, err := w.conn.ExecContext(context.Background(), statement)
 	return err
 }

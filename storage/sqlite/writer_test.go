@@ -199,9 +199,15 @@ func TestDurableSettings(t *testing.T) {
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "10000", "wal_autocheckpoint": "4000",
 	} {
-		var got string
-		if err := e.writer.conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
-			t.Errorf("%s: got %q, %v, want %q", pragma, got, err, want)
+		found, err := e.writer.conn.query(t.Context(), "PRAGMA "+pragma)
+		if err != nil || !found.Next() {
+			t.Fatalf("%s: %v", pragma, err)
+		}
+		if got := fmt.Sprint(found.values[0]); got != want {
+			t.Errorf("%s: got %q, want %q", pragma, got, want)
+		}
+		if err := found.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

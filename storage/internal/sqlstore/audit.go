@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 
@@ -54,14 +53,14 @@ func (s *Store) AuditFind(ctx context.Context, by authz.AuditQuery) ([]authz.Aud
 	return list, nil
 }
 
-func scanRecord(rows *sql.Rows) (authz.AuditRecord, error) {
+func scanRecord(rows Rows) (authz.AuditRecord, error) {
 	var r authz.AuditRecord
 	e := &r.AuditEntry
 	err := rows.Scan(&r.ID, (*when)(&e.At), &e.Event, &e.Result, &e.Reason, &e.Client, &e.User, &e.Device, (*id8)(&e.Grant))
 	return r, err
 }
 
-func scanAudit(rows *sql.Rows) (authz.AuditEntry, error) {
+func scanAudit(rows Rows) (authz.AuditEntry, error) {
 	var e authz.AuditEntry
 	err := rows.Scan((*when)(&e.At), &e.Event, &e.Result, &e.Reason, &e.Client, &e.User, &e.Device, (*id8)(&e.Grant))
 	return e, err

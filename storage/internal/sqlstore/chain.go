@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/latchkey-ace/latchkey/authz"
 )
@@ -27,7 +26,7 @@ type auditRow struct {
 
 const auditRowColumns = `id, at, event, result, reason, client_id, user_name, device, grant_id, chain, number, mac`
 
-func scanAuditRow(rows *sql.Rows) (auditRow, error) {
+func scanAuditRow(rows Rows) (auditRow, error) {
 	var r auditRow
 	var grant []byte
 	err := rows.Scan(&r.id, &r.at, &r.event, &r.result, &r.reason, &r.client, &r.user, &r.device, &grant, &r.chain, &r.number, &r.mac)
@@ -61,7 +60,7 @@ type chainState struct {
 
 const chainColumns = `number, id, opened, pruned_number, pruned_link, head_number, head_link, state`
 
-func scanChain(rows *sql.Rows) (chainState, error) {
+func scanChain(rows Rows) (chainState, error) {
 	var s chainState
 	err := rows.Scan(&s.number, &s.id, &s.opened, &s.pruned, &s.prunedLink, &s.head, &s.headLink, &s.mac)
 	return s, err

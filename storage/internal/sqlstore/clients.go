@@ -90,7 +90,7 @@ func (s *Store) clients(ctx context.Context, name string, by query) ([]authz.Cli
 	return all(ctx, s.engine.Reader(), by, s.scanClient)
 }
 
-func (s *Store) scanClient(rows *sql.Rows) (authz.Client, error) {
+func (s *Store) scanClient(rows Rows) (authz.Client, error) {
 	var c authz.Client
 	var channel sql.NullString
 	var sealed []byte

@@ -125,7 +125,7 @@ func (s *Store) devices(ctx context.Context, rest query) ([]authz.Device, error)
 	return all(ctx, s.engine.Reader(), rest, s.scanDevice)
 }
 
-func (s *Store) scanDevice(rows *sql.Rows) (authz.Device, error) {
+func (s *Store) scanDevice(rows Rows) (authz.Device, error) {
 	var d authz.Device
 	var sealed []byte
 	var actions []action

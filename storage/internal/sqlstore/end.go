@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -125,7 +124,7 @@ func (s *Store) endMany(ctx context.Context, which selection, at int64, audit *a
 	return ended, nil
 }
 
-func scanID(rows *sql.Rows) (id []byte, err error) {
+func scanID(rows Rows) (id []byte, err error) {
 	err = rows.Scan(&id)
 	return id, err
 }

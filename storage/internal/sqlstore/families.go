@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"encoding/binary"
 	"errors"
@@ -65,7 +64,7 @@ func (s *Store) addFamily(ctx context.Context, q Querier, f *authz.Family) error
 	return nil
 }
 
-func (s *Store) scanFamily(rows *sql.Rows) (authz.Family, error) {
+func (s *Store) scanFamily(rows Rows) (authz.Family, error) {
 	var f authz.Family
 	var material []byte
 	err := rows.Scan((*familyRef)(&f.ID), &f.Generation, (*when)(&f.RotatedAt), &f.Client, &f.User, (*id8)(&f.Device), (*grantRef)(&f.Grant),

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -77,7 +76,7 @@ func (s *Store) Grants(ctx context.Context, owner string) ([]authz.Grant, error)
 	return list, nil
 }
 
-func scanGrant(rows *sql.Rows) (authz.Grant, error) {
+func scanGrant(rows Rows) (authz.Grant, error) {
 	var g authz.Grant
 	err := rows.Scan((*id8)(&g.ID), &g.Owner, &g.To.User, &g.To.Client, (*id8)(&g.Device), (*rights)(&g.Rights),
 		(*when)(&g.From), (*when)(&g.Until), &g.Once, (*rights)(&g.Spent), (*when)(&g.CreatedAt), (*when)(&g.RevokedAt),

@@ -259,7 +259,7 @@ func tokenRange(device provision.DeviceID) (low, high []byte) {
 	return low, binary.BigEndian.AppendUint64(slices.Clone(device[:]), math.MaxUint64)
 }
 
-func (s *Store) scanToken(rows *sql.Rows) (authz.TokenRecord, error) {
+func (s *Store) scanToken(rows Rows) (authz.TokenRecord, error) {
 	var t authz.TokenRecord
 	var claims []byte
 	var signedBy sql.NullString

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -80,7 +79,7 @@ func packHashes(hashes [][]byte) ([]byte, error) {
 	return slices.Concat(hashes...), nil
 }
 
-func scanMessage(rows *sql.Rows) (authz.Message, error) {
+func scanMessage(rows Rows) (authz.Message, error) {
 	var m authz.Message
 	var packed []byte
 	err := rows.Scan(&m.ID, (*id8)(&m.Device), (*grantRef)(&m.Grant), &packed, (*when)(&m.CreatedAt), &m.Attempts, (*when)(&m.ExpiresAt))

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 
 	"github.com/latchkey-ace/latchkey/authz"
@@ -68,7 +67,7 @@ func one(ctx context.Context, q Querier, s query, into ...any) error {
 }
 
 // all reads every row; scan reads the current one.
-func all[T any](ctx context.Context, q Querier, s query, scan func(*sql.Rows) (T, error)) ([]T, error) {
+func all[T any](ctx context.Context, q Querier, s query, scan func(Rows) (T, error)) ([]T, error) {
 	rows, err := q.QueryContext(ctx, s.text, s.args...)
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -49,7 +48,7 @@ func (s *Store) userCode(typed string) []byte {
 	return s.sealer.Remember([]byte("user code\x00" + typed))
 }
 
-func scanDeviceCode(rows *sql.Rows) (authz.DeviceCode, error) {
+func scanDeviceCode(rows Rows) (authz.DeviceCode, error) {
 	var c authz.DeviceCode
 	err := rows.Scan(&c.Hash, &c.Client, (*id8)(&c.Device), (*rights)(&c.Asked), &c.Details, &c.BoundKey, (*seconds)(&c.Pace),
 		(*when)(&c.PolledAt), &c.Answer, &c.User, (*rights)(&c.Rights), (*grantRef)(&c.Grant), (*when)(&c.IssuedAt),

@@ -18,10 +18,19 @@ import (
 	"github.com/latchkey-ace/latchkey/storage/internal/seal"
 )
 
+// Rows are what a statement found, one after the other. They are closed before the next statement of a transaction.
+type Rows interface {
+	Next() bool
+	// Scan copies the columns of the current row into what dest points to.
+	Scan(dest ...any) error
+	Err() error
+	Close() error
+}
+
 // Querier runs statements with placeholders $1, $2 …
 type Querier interface {
 	ExecContext(ctx context.Context, statement string, args ...any) (sql.Result, error)
-	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
+	QueryContext(ctx context.Context, statement string, args ...any) (Rows, error)
 }
 
 // Conflict is the rule of the tables that a statement broke.

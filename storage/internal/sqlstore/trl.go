@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 
@@ -66,7 +65,7 @@ func part(by authz.Requester) (tokens, updates string, args []any, err error) {
 	return "", "", nil, errors.New("revocation list: exactly one requester must be named")
 }
 
-func scanTRL(rows *sql.Rows) (trlRow, error) {
+func scanTRL(rows Rows) (trlRow, error) {
 	var r trlRow
 	var id []byte
 	err := rows.Scan(&r.part, (*counter)(&r.number), &r.hash, &r.alt, &r.removed, &id)

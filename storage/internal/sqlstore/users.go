@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -75,7 +74,7 @@ func (s *Store) SigningKeys(ctx context.Context) ([]authz.SigningKey, error) {
 	return list, nil
 }
 
-func (s *Store) scanSigningKey(rows *sql.Rows) (authz.SigningKey, error) {
+func (s *Store) scanSigningKey(rows Rows) (authz.SigningKey, error) {
 	var k authz.SigningKey
 	var sealed []byte
 	if err := rows.Scan(&k.ID, &sealed, (*when)(&k.CreatedAt), (*when)(&k.From), (*when)(&k.Until), (*when)(&k.Withdrawn)); err != nil {
