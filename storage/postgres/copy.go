@@ -99,13 +99,13 @@ func fill(ctx context.Context, tx *sql.Tx, work func(sqlstore.Querier, []tables.
 	return nil
 }
 
-// catalog lists our tables; goose's own is not among them.
+// catalog lists our tables that a backup has: goose's own and the number of changes are of one database.
 func catalog(ctx context.Context, q sqlstore.Querier) ([]tables.Table, error) {
 	rows, err := q.QueryContext(ctx, `SELECT c.table_name, c.column_name, c.data_type = 'boolean', c.is_identity = 'YES',
 			ARRAY_TO_STRING(ARRAY(SELECT DISTINCT p.relname FROM pg_constraint f JOIN pg_class p ON p.oid = f.confrelid
 				WHERE f.contype = 'f' AND f.conrelid = to_regclass(quote_ident(c.table_name))), ' ')
 		FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
-		WHERE c.table_schema = current_schema() AND t.table_type = 'BASE TABLE' AND c.table_name <> 'goose_db_version'
+		WHERE c.table_schema = current_schema() AND t.table_type = 'BASE TABLE' AND c.table_name NOT IN ('goose_db_version', 'changed')
 		ORDER BY c.table_name, c.ordinal_position`)
 	if err != nil {
 		return nil, err

@@ -186,6 +186,9 @@ func (e *engine) Gate(alone bool) string {
 	return `SELECT pg_advisory_xact_lock_shared(7809130461)`
 }
 
+// Together is the number of transactions that mint: while one waits for the disk the other works.
+func (e *engine) Together() int { return mintConnections }
+
 // Conflict reads the SQLSTATE.
 func (e *engine) Conflict(err error) sqlstore.Conflict {
 	switch sqlState(err) {

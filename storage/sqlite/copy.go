@@ -117,10 +117,10 @@ func fill(ctx context.Context, path string, version int64, work func(sqlstore.Qu
 	return nil
 }
 
-// catalog lists our tables; goose's own is not among them.
+// catalog lists our tables that a backup has: goose's own and the number of changes are of one database.
 func catalog(ctx context.Context, q sqlstore.Querier) ([]tables.Table, error) {
 	rows, err := q.QueryContext(ctx, `SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c
-		WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite!_%' ESCAPE '!' AND t.name <> 'goose_db_version' ORDER BY t.name, c.cid`)
+		WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite!_%' ESCAPE '!' AND t.name NOT IN ('goose_db_version', 'changed') ORDER BY t.name, c.cid`)
 	all, err := collect(rows, err, func(t *tables.Table, column string) {
 		t.Columns = append(t.Columns, tables.Column{Name: column})
 	}, nil)

@@ -66,8 +66,9 @@ func (s *Store) DeleteClient(ctx context.Context, id string) error {
 
 // Client finds a client.
 func (s *Store) Client(ctx context.Context, id string) (authz.Client, error) {
-	list, err := s.clients(ctx, id, ask(`SELECT `+clientColumns+` FROM clients WHERE id = $1`, id))
-	c, err := single(list, err)
+	c, err := lookup(ctx, s, &s.known.clients, id, func() (authz.Client, error) {
+		return single(s.clients(ctx, id, ask(`SELECT `+clientColumns+` FROM clients WHERE id = $1`, id)))
+	})
 	if err != nil {
 		return authz.Client{}, fmt.Errorf("client %q: %w", id, err)
 	}

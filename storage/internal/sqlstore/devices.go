@@ -77,17 +77,17 @@ func channelRow(id provision.DeviceID) []byte { return append([]byte("channel"),
 
 // Device finds a device by id.
 func (s *Store) Device(ctx context.Context, id provision.DeviceID) (authz.Device, error) {
-	return s.device(ctx, provision.Audience(id), ask(`WHERE id = $1`, id[:]))
+	return s.device(ctx, provision.Audience(id), deviceKey{"id", string(id[:])}, ask(`WHERE id = $1`, id[:]))
 }
 
 // DeviceByName finds a device by the name people use.
 func (s *Store) DeviceByName(ctx context.Context, name string) (authz.Device, error) {
-	return s.device(ctx, name, ask(`WHERE name = $1`, name))
+	return s.device(ctx, name, deviceKey{"name", name}, ask(`WHERE name = $1`, name))
 }
 
 // DeviceByResource finds an HTTP API by its URI (RFC 8707).
 func (s *Store) DeviceByResource(ctx context.Context, uri string) (authz.Device, error) {
-	return s.device(ctx, uri, ask(`WHERE resource = $1`, uri))
+	return s.device(ctx, uri, deviceKey{"resource", uri}, ask(`WHERE resource = $1`, uri))
 }
 
 // nullable is NULL for no text, where a unique column may have many without.
@@ -98,11 +98,14 @@ func nullable(text string) any {
 	return text
 }
 
-func (s *Store) device(ctx context.Context, name string, where query) (authz.Device, error) {
+func (s *Store) device(ctx context.Context, name string, key deviceKey, where query) (authz.Device, error) {
+	if d, found := s.recall(ctx, key); found {
+		return d, nil
+	}
 	var d authz.Device
 	err := authz.ErrNotFound
 	if storable(name) {
-		d, err = single(s.devices(ctx, where))
+		d, err = lookup(ctx, s, &s.known.devices, key, func() (authz.Device, error) { return single(s.devices(ctx, where)) })
 	}
 	if err != nil {
 		return authz.Device{}, fmt.Errorf("device %q: %w", name, err)

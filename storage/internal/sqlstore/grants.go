@@ -51,13 +51,26 @@ func (s *Store) GrantsOf(ctx context.Context, to authz.Subject, device provision
 	if !storable(to.User) || !storable(to.Client) {
 		return nil, nil
 	}
-	list, err := all(ctx, s.engine.Reader(), ask(`SELECT `+grantColumns+` FROM grants
-		WHERE device_id = $1 AND to_user = $2 AND to_client = $3 AND revoked_at = 0 AND (ends_at = 0 OR ends_at > $4)
-		ORDER BY created_at DESC, id`, device[:], to.User, to.Client, ms(now)), scanGrant)
+	list, err := lookup(ctx, s, &s.known.grants, grantsKey{to, device}, func() ([]authz.Grant, error) {
+		return all(ctx, s.engine.Reader(), ask(`SELECT `+grantColumns+` FROM grants
+			WHERE device_id = $1 AND to_user = $2 AND to_client = $3 AND revoked_at = 0
+			ORDER BY created_at DESC, id`, device[:], to.User, to.Client), scanGrant)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("grants: %w", err)
 	}
-	return list, nil
+	return live(list, now), nil
+}
+
+// live leaves out what has ended: the list is good for any time.
+func live(list []authz.Grant, now time.Time) []authz.Grant {
+	var good []authz.Grant
+	for _, g := range list {
+		if g.Until.IsZero() || ms(g.Until) > ms(now) {
+			good = append(good, g)
+		}
+	}
+	return good
 }
 
 // Grants lists an owner's grants, or everyone's, newest first.

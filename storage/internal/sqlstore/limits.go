@@ -25,6 +25,9 @@ const (
 	pageSize         = 1000                 // audit entries read at a time when all are verified
 	recoverAhead     = time.Minute          // D4 after a restore: clocks of nodes differ by less, so nothing given out is that far ahead
 	maxAuditTail     = 10_000               // entries read at once
+	maxKnown         = 1024                 // rows of a kind in memory: the parties of a busy minute, a few MB
+	markTime         = 5 * time.Second      // to read how far the database has come, which takes milliseconds
+	maxTogether      = 64                   // mints in one transaction: bounds what the first of them waits for the last
 )
 
 // Tables that hold sealed columns, as their associated data names them (D3).

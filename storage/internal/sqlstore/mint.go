@@ -22,73 +22,6 @@ const tokenColumns = `id, hash, alt_hash, grant_id, client_id, user_name, code_h
 // bareColumns leave out the claims: a row goes whether or not they still open.
 var bareColumns = strings.Replace(tokenColumns, "claims", "NULL", 1)
 
-// Mint is one transaction. It takes its locks always in this order: gate, proofs, code, sequence, key; so two of them cannot
-// wait for each other. The gate is what a revocation or suspension waits for: once that has returned, no Mint that began
-// before it is still on its way.
-func (s *Store) Mint(ctx context.Context, spec authz.MintSpec, issue func(authz.Minting) (authz.Issued, error)) error {
-	if _, err := moment(spec.Now); err != nil {
-		return fmt.Errorf("mint: %w", err)
-	}
-	return s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
-		m, err := s.prepare(ctx, q, &spec)
-		if err != nil {
-			return err
-		}
-		issued, err := issue(m)
-		if err != nil {
-			return err
-		}
-		return s.keep(ctx, q, &spec, &issued)
-	})
-}
-
-// prepare checks and takes everything a token needs.
-func (s *Store) prepare(ctx context.Context, q Querier, spec *authz.MintSpec) (m authz.Minting, err error) {
-	if err = s.enter(ctx, q, many); err != nil {
-		return m, err
-	}
-	if err = useOnce(ctx, q, spec.Now, spec.Proofs); err != nil {
-		return m, err
-	}
-	if err = s.consume(ctx, q, spec, &m); err != nil {
-		return m, err
-	}
-	if m.Epoch, err = checkParties(ctx, q, &spec.Parties, spec.Now); err != nil {
-		return m, err
-	}
-	if spec.Series != nil {
-		if err = checkSeries(ctx, q, spec.Series); err != nil {
-			return m, err
-		}
-	}
-	if m.Sequence, err = advance(ctx, q, spec.Device, authz.SequenceEXI, spec.Now); err != nil {
-		return m, err
-	}
-	if spec.ClientKey != nil {
-		err = s.rememberKey(ctx, q, spec.ClientKey, spec.Now)
-	}
-	return m, err
-}
-
-// consume spends what the client showed; client_credentials shows nothing.
-func (s *Store) consume(ctx context.Context, q Querier, spec *authz.MintSpec, m *authz.Minting) (err error) {
-	at := ms(spec.Now)
-	if spec.Code != nil {
-		if m.Code, err = consumeCode(ctx, q, spec.Code, at); err != nil {
-			return err
-		}
-	}
-	if spec.DeviceCode != nil {
-		if m.DeviceCode, err = consumeDeviceCode(ctx, q, spec.DeviceCode, at); err != nil {
-			return err
-		}
-	}
-	if spec.Refresh != nil {
-		m.Family, err = s.refresh(ctx, q, spec.Refresh, spec.Now)
-	}
-	return err
-}
-
 // checkSeries finds the first token of a series unrevoked. Who revokes waits at the gate until this transaction has ended.
 func checkSeries(ctx context.Context, q Querier, first []byte) error {
 	var found int
@@ -99,16 +32,35 @@ func checkSeries(ctx context.Context, q Querier, first []byte) error {
 	return err
 }
 
-// advance moves a device's sequence to max(previous + 1, unix seconds · 2^20) (D4).
-func advance(ctx context.Context, q Querier, device provision.DeviceID, kind string, now time.Time) (next uint64, err error) {
+// advance moves a device's sequence by n steps and gives the last of them. The first is max(previous + 1, unix seconds · 2^20)
+// (D4).
+func advance(ctx context.Context, q Querier, device provision.DeviceID, kind string, now time.Time, n int64) (last uint64, err error) {
 	err = one(ctx, q, ask(`INSERT INTO sequences (device_id, kind, value) VALUES ($1, $2, $3)
 		ON CONFLICT (device_id, kind) DO UPDATE SET value =
-			CASE WHEN sequences.value >= excluded.value THEN sequences.value + 1 ELSE excluded.value END
-		RETURNING value`, device[:], kind, now.Unix()<<perSecond), (*counter)(&next))
+			CASE WHEN sequences.value + $4 > excluded.value THEN sequences.value + $4 ELSE excluded.value END
+		RETURNING value`, device[:], kind, now.Unix()<<perSecond+n-1, n), (*counter)(&last))
 	if err != nil {
 		return 0, fmt.Errorf("sequence of device %q: %w", provision.Audience(device), err)
 	}
-	return next, nil
+	return last, nil
+}
+
+// tick notes the second of a sequence, the newest of all, in the transaction that moved it. The counter is the last of its
+// locks: mints of other devices and nodes wait for it for no longer than a commit takes, and that once a second.
+func (s *Store) tick(ctx context.Context, q Querier, sequence uint64) (reached int64, err error) {
+	reached = int64(sequence >> perSecond)
+	if reached <= s.clock.Load() {
+		return reached, nil
+	}
+	err = run(ctx, q, ask(`INSERT INTO counters (name, value) VALUES ('`+counterClock+`', $1)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE counters.value < excluded.value`, reached))
+	return reached, err
+}
+
+// ticked is tick after the commit.
+func (s *Store) ticked(reached int64) {
+	for old := s.clock.Load(); old < reached && !s.clock.CompareAndSwap(old, reached); old = s.clock.Load() {
+	}
 }
 
 // rememberKey notes a key that a client made, or says that any client made it before (D9).
@@ -126,7 +78,7 @@ func (s *Store) rememberKey(ctx context.Context, q Querier, key []byte, now time
 // keep stores what was issued and why.
 func (s *Store) keep(ctx context.Context, q Querier, spec *authz.MintSpec, issued *authz.Issued) error {
 	t := &issued.Token
-	if low, high := tokenRange(spec.Device); len(t.ID) != len(low) || t.Device != spec.Device || bytes.Compare(t.ID, low) < 0 || bytes.Compare(t.ID, high) > 0 {
+	if !ofDevice(t, spec.Device) {
 		return fmt.Errorf("token id %x is not of device %q", t.ID, provision.Audience(spec.Device))
 	}
 	if len(t.Hash) != hashSize || t.AltHash != nil && len(t.AltHash) != hashSize {
@@ -147,11 +99,7 @@ func (s *Store) keep(ctx context.Context, q Querier, spec *authz.MintSpec, issue
 			return fmt.Errorf("token: %w", err)
 		}
 	}
-	if err := checkSigner(ctx, q, t.SignedBy); err != nil {
-		return err
-	}
-	err := run(ctx, q, ask(`INSERT INTO tokens (`+tokenColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, $13, $14)`,
+	err := run(ctx, q, ask(insertToken,
 		t.ID, t.Hash, t.AltHash, grantRef(t.Grant), t.Client, t.User, t.Code, familyRef(t.Family), t.Series, claims,
 		ms(t.IssuedAt), ms(t.Expires), ms(kept(t)), nullable(t.SignedBy)))
 	if err != nil {
@@ -161,21 +109,12 @@ func (s *Store) keep(ctx context.Context, q Querier, spec *authz.MintSpec, issue
 	return nil
 }
 
-// checkSigner refuses a token that was signed with a key that another process has withdrawn meanwhile: the End that follows a
-// withdrawal waits for every Mint before it, so a token is ended by that or refused here.
-func checkSigner(ctx context.Context, q Querier, id string) error {
-	if id == "" {
-		return nil
-	}
-	var good int64
-	err := one(ctx, q, ask(`SELECT COUNT(*) FROM signing_keys WHERE id = $1 AND withdrawn_at = 0`, id), &good)
-	if err == nil && good == 0 {
-		err = authz.ErrKeyWithdrawn
-	}
-	if err != nil {
-		return fmt.Errorf("signing key %q: %w", id, err)
-	}
-	return nil
+const insertToken = `INSERT INTO tokens (` + tokenColumns + `)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, $13, $14)`
+
+// ofDevice reports whether a token's id is one of the device's.
+func ofDevice(t *authz.TokenRecord, d provision.DeviceID) bool {
+	return t.Device == d && len(t.ID) == len(d)+8 && bytes.Equal(t.ID[:len(d)], d[:])
 }
 
 // kept is how long the row of a token is needed.
@@ -220,16 +159,30 @@ func (s *Store) NextSequence(ctx context.Context, device provision.DeviceID, kin
 	if kind != authz.SequenceEXI && kind != authz.SequenceNews {
 		return 0, fmt.Errorf("sequence %q is unknown", kind)
 	}
+	var reached int64
 	err = s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
-		if _, err := checkParties(ctx, q, &authz.Parties{Device: device}, now); err != nil && !errors.As(err, new(*authz.SuspendedError)) {
+		p := authz.Parties{Device: device}
+		m, err := readMark(ctx, q)
+		if err != nil {
+			return err
+		}
+		f, err := readStanding(ctx, q, &p)
+		if err == nil {
+			err = f.checkParties(&p, m, now)
+		}
+		if err != nil && !errors.As(err, new(*authz.SuspendedError)) {
 			return err // a device that mints nothing is still told the news
 		}
-		next, err = advance(ctx, q, device, kind, now)
+		if next, err = advance(ctx, q, device, kind, now, 1); err != nil {
+			return err
+		}
+		reached, err = s.tick(ctx, q, next)
 		return err
 	})
 	if err != nil {
 		return 0, err
 	}
+	s.ticked(reached)
 	return next, nil
 }
 

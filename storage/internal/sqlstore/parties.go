@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -36,7 +37,7 @@ type party struct {
 	asked     bool
 }
 
-// standing is what one statement finds of the parties.
+// standing is what one statement finds of the parties. What depends on the time is judged anew for each token.
 type standing struct {
 	epoch                 uint64
 	state, owner          string
@@ -45,44 +46,41 @@ type standing struct {
 	grant                 sql.NullString // its owner
 	from, until           sql.NullInt64
 	revoked, grantStopped sql.NullInt64
-	newest                sql.NullInt64
-	restored              int64
 	once                  sql.NullBool
 	logWanted             time.Time
 }
 
-// checkParties is the one place where a token is refused for what its parties have become. The newest sequence of any
-// device is the store's own clock: a server whose clock is far behind it would issue what devices take for old.
-func checkParties(ctx context.Context, q Querier, p *authz.Parties, now time.Time) (epoch uint64, err error) {
-	var f standing
+func readStanding(ctx context.Context, q Querier, p *authz.Parties) (f standing, err error) {
 	err = one(ctx, q, ask(`SELECT d.epoch, d.state, d.owner, d.suspended_at, o.name, o.suspended_at, c.id, c.suspended_at,
-			u.name, u.suspended_at, g.owner, g.starts_at, g.ends_at, g.revoked_at, g.suspended_at,
-			(SELECT MAX(value) FROM sequences), (SELECT COUNT(*) FROM meta WHERE name = '`+metaRestored+`'), g.once, d.log_wanted
+			u.name, u.suspended_at, g.owner, g.starts_at, g.ends_at, g.revoked_at, g.suspended_at, g.once, d.log_wanted
 		FROM devices d LEFT JOIN users o ON o.name = d.owner LEFT JOIN clients c ON c.id = $2
 			LEFT JOIN users u ON u.name = $3 LEFT JOIN grants g ON g.id = $4 AND g.device_id = d.id
 		WHERE d.id = $1`, p.Device[:], p.Client, p.User, p.Grant[:]),
 		(*counter)(&f.epoch), &f.state, &f.owner, (*when)(&f.device), &f.holder.name, &f.holder.suspended, &f.client.name,
-		&f.client.suspended, &f.user.name, &f.user.suspended, &f.grant, &f.from, &f.until, &f.revoked, &f.grantStopped, &f.newest,
-		&f.restored, &f.once, (*when)(&f.logWanted))
+		&f.client.suspended, &f.user.name, &f.user.suspended, &f.grant, &f.from, &f.until, &f.revoked, &f.grantStopped,
+		&f.once, (*when)(&f.logWanted))
 	if err != nil {
-		return 0, fmt.Errorf("device %q: %w", provision.Audience(p.Device), err)
+		err = fmt.Errorf("device %q: %w", provision.Audience(p.Device), err)
 	}
-	if f.restored != 0 {
-		return 0, authz.ErrRestored
-	}
-	if now.Add(clockStep).Unix() < f.newest.Int64>>perSecond {
-		return 0, authz.ErrClockStepped
+	return f, err
+}
+
+// checkParties is the one place where a token is refused for what its parties have become. The newest sequence of any
+// device is the store's own clock: a server whose clock is far behind it would issue what devices take for old.
+func (f *standing) checkParties(p *authz.Parties, m mark, now time.Time) error {
+	if now.Add(clockStep).Unix() < m.clock {
+		return authz.ErrClockStepped
 	}
 	if err := f.check(p); err != nil {
-		return 0, err
+		return err
 	}
 	if p.Grant != (pop.GrantID{}) {
-		return f.epoch, f.checkGrant(p, ms(now))
+		return f.checkGrant(p, ms(now))
 	}
 	if p.User != "" && p.User != f.owner { // no grant: the owner's own rights
-		return 0, &authz.SuspendedError{What: "owner"}
+		return &authz.SuspendedError{What: "owner"}
 	}
-	return f.epoch, nil
+	return nil
 }
 
 func (f *standing) check(p *authz.Parties) error {
@@ -122,8 +120,23 @@ func (s *Store) Live(ctx context.Context, p authz.Parties, now time.Time) error 
 	if !storable(p.Client) || !storable(p.User) {
 		return authz.ErrNotFound
 	}
-	_, err := checkParties(ctx, s.engine.Reader(), &p, now)
-	return err
+	if s.guard.restored.Load() {
+		if made, err := s.Restored(ctx); err != nil || !made.IsZero() {
+			return cmp.Or(err, authz.ErrRestored)
+		}
+	}
+	m, err := s.mark(ctx)
+	if err != nil {
+		return err
+	}
+	f, found := s.known.standings.get(m.changes, p)
+	if !found {
+		if f, err = readStanding(ctx, s.engine.Reader(), &p); err != nil {
+			return err
+		}
+		s.known.standings.put(m.changes, p, f)
+	}
+	return f.checkParties(&p, m, now)
 }
 
 // close changes one row on which minting depends, alone at the gate, and what follows from it.

@@ -108,6 +108,8 @@ var recovery = []struct {
 	{"sequences", `INSERT INTO sequences (device_id, kind, value) SELECT id, '` + authz.SequenceNews + `', $1 FROM devices WHERE TRUE
 		ON CONFLICT DO NOTHING`, value, nil},
 	{"sequences", `UPDATE sequences SET value = CASE WHEN value >= $1 THEN value + 1 ELSE $1 END`, value, nil},
+	{"counters", `DELETE FROM counters WHERE name = '` + counterClock + `'`, none, nil},
+	{"counters", `INSERT INTO counters (name, value) SELECT '` + counterClock + `', MAX(value) >> 20 FROM sequences HAVING MAX(value) IS NOT NULL`, none, nil},
 	// The revocation list begins anew. Its floor is above all that any requester has seen, so each asks for the whole.
 	{"trl_updates", `DELETE FROM trl_updates`, none, nil},
 	{"counters", `INSERT INTO counters (name, value) VALUES ('` + counterTRL + `', $1), ('` + counterTRLFloor + `', $1)
@@ -120,6 +122,7 @@ var recovery = []struct {
 	{"meta", `DELETE FROM meta WHERE name = '` + metaRestored + `'`, none, nil},
 
 	{table: "audit"},        // what was decided
+	{table: "changed"},      // goes on: entries in memory are of before
 	{table: "audit_chains"}, // and the chains of it, which go on; their counter is their register's length
 	{table: "client_keys"},  // keys that were used stay used
 	{table: "clients"},      // as they were

@@ -63,6 +63,8 @@ type Engine interface {
 	// Gate is a statement that lets transactions pass together, or one alone: it waits for all before it and holds up all
 	// after it until it ends. "" where every transaction that writes is alone anyway.
 	Gate(alone bool) string
+	// Together is how many transactions that mint gain from running at the same time.
+	Together() int
 	// Conflict tells what an error of a statement means.
 	Conflict(err error) Conflict
 	Close() error
@@ -74,6 +76,9 @@ type Store struct {
 	guard  *guard // what engine passes on to
 	sealer *seal.Sealer
 	ledger *ledger
+	known  known
+	mints  mints
+	clock  atomic.Int64 // a second that the counter has reached
 	closed atomic.Bool
 }
 

@@ -12,6 +12,7 @@ import (
 
 // Names of counters.
 const (
+	counterClock    = "clock"     // the newest second of any sequence
 	counterTRL      = "trl"       // the newest update
 	counterChains   = "audit"     // the newest audit chain
 	counterTRLFloor = "trl-floor" // the newest update that is not kept any more

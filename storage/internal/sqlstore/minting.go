@@ -1,0 +1,443 @@
+package sqlstore
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/pop/provision"
+)
+
+// Mint is one transaction, which mints that come at the same time share. It takes its locks always in this order: gate,
+// proofs, codes, families, keys, sequences, clock, each kind in the order of its values; so two of them cannot wait for each
+// other. The gate is what a revocation or suspension waits for: once that has returned, no Mint that began before it is still on
+// its way.
+//
+// A mint that is refused before it has written anything leaves its neighbours alone. When one fails later the transaction is
+// undone and each runs by itself.
+func (s *Store) Mint(ctx context.Context, spec authz.MintSpec, issue func(authz.Minting) (authz.Issued, error)) error {
+	if _, err := moment(spec.Now); err != nil {
+		return fmt.Errorf("mint: %w", err)
+	}
+	m := &mint{ctx: ctx, spec: &spec, issue: issue, next: make(chan step, 1)}
+	switch s.mints.join(m, s.engine.Together()) {
+	case stepLead:
+		s.lead(ctx, m)
+	case stepAlone:
+		s.alone(ctx, m)
+	case stepDone:
+	}
+	if m.panicked != nil {
+		panic(m.panicked)
+	}
+	return m.err
+}
+
+// mint is one call of Mint.
+type mint struct {
+	ctx   context.Context
+	spec  *authz.MintSpec
+	issue func(authz.Minting) (authz.Issued, error)
+	next  chan step
+
+	found    authz.Minting
+	issued   authz.Issued
+	wrote    bool // what only its undoing takes back
+	err      error
+	panicked any
+}
+
+// step is what a caller of Mint does next.
+type step int
+
+const (
+	stepDone  step = iota // return what came out
+	stepLead              // run a transaction for those who wait
+	stepAlone             // run one for itself
+)
+
+// mints are those that wait. Those who lead are not among them.
+type mints struct {
+	mu      sync.Mutex
+	waiting []*mint
+	leading int
+}
+
+// join waits for a place in a transaction, at most as long as the caller's context, and for what becomes of it.
+func (w *mints) join(m *mint, leaders int) step {
+	w.mu.Lock()
+	if w.leading < leaders {
+		w.leading++
+		w.mu.Unlock()
+		return stepLead
+	}
+	w.waiting = append(w.waiting, m)
+	w.mu.Unlock()
+	select {
+	case next := <-m.next:
+		return next
+	case <-m.ctx.Done():
+	}
+	w.mu.Lock()
+	at := slices.Index(w.waiting, m)
+	if at >= 0 {
+		w.waiting = slices.Delete(w.waiting, at, at+1)
+		m.err = m.ctx.Err()
+	}
+	w.mu.Unlock()
+	if at >= 0 {
+		return stepDone
+	}
+	return <-m.next
+}
+
+// take gives those who share a transaction with its leader.
+func (w *mints) take(leader *mint) []*mint {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	size := min(len(w.waiting), maxTogether-1)
+	batch := append([]*mint{leader}, w.waiting[:size]...)
+	w.waiting = slices.Delete(w.waiting, 0, size)
+	return batch
+}
+
+// leave lets the first of those who wait lead.
+func (w *mints) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.waiting) == 0 {
+		w.leading--
+		return
+	}
+	w.waiting[0].next <- stepLead
+	w.waiting = slices.Delete(w.waiting, 0, 1)
+}
+
+var (
+	errAlone   = errors.New("each by itself")
+	errNothing = errors.New("all were refused")
+)
+
+// lead runs a transaction for its own mint and those that wait when it begins.
+func (s *Store) lead(ctx context.Context, m *mint) {
+	batch := []*mint{m}
+	err := s.transact(ctx, func() []*mint {
+		batch = s.mints.take(m)
+		return batch
+	})
+	s.mints.leave()
+	next := stepDone
+	if errors.Is(err, errAlone) {
+		next = stepAlone
+	} else if err != nil && !errors.Is(err, errNothing) {
+		for _, other := range batch { // those that were refused too: what they were refused for may have been undone
+			other.err = err
+		}
+	}
+	for _, other := range batch[1:] {
+		other.next <- next
+	}
+	if next == stepAlone {
+		s.alone(ctx, m)
+	}
+}
+
+func (s *Store) alone(ctx context.Context, m *mint) {
+	err := s.transact(ctx, func() []*mint { return []*mint{m} })
+	if !errors.Is(err, errNothing) {
+		m.err = err
+	}
+}
+
+// transact runs one transaction for the mints that take gives, which is asked once.
+func (s *Store) transact(ctx context.Context, take func() []*mint) error {
+	take = sync.OnceValue(take)
+	var t *transaction
+	err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		t = &transaction{Store: s, q: q, batch: take()}
+		return t.run(ctx)
+	})
+	if err == nil {
+		t.committed()
+	}
+	return err
+}
+
+// transaction mints.
+type transaction struct {
+	*Store
+	q         Querier
+	batch     []*mint
+	live      []*mint // those that were not refused
+	mark      mark
+	standings map[authz.Parties]standing // read by this transaction
+	signers   map[string]bool
+	newest    uint64
+	reached   int64
+}
+
+func (t *transaction) run(ctx context.Context) error {
+	for _, m := range t.batch {
+		m.found, m.issued, m.wrote, m.panicked = authz.Minting{}, authz.Issued{}, false, nil
+		if m.err = m.ctx.Err(); m.err == nil {
+			t.live = append(t.live, m)
+		}
+	}
+	if err := t.enter(ctx, t.q, many); err != nil {
+		return err
+	}
+	var err error
+	if t.mark, err = readMark(ctx, t.q); err != nil {
+		return err
+	}
+	for _, phase := range []func(context.Context) error{t.spend, t.check, t.number, t.issueAll, t.keepAll} {
+		if err := phase(ctx); err != nil {
+			return err
+		}
+		if len(t.live) == 0 {
+			return t.nothing()
+		}
+	}
+	t.reached, err = t.tick(ctx, t.q, t.newest)
+	return err
+}
+
+// nothing is the error that undoes a transaction in which all were refused.
+func (t *transaction) nothing() error {
+	if len(t.batch) == 1 && t.batch[0].err != nil {
+		return t.batch[0].err
+	}
+	return errNothing
+}
+
+// committed keeps in memory what the transaction has read.
+func (t *transaction) committed() {
+	t.ticked(t.reached)
+	for p, f := range t.standings {
+		t.known.standings.put(t.mark.changes, p, f)
+	}
+	for id, good := range t.signers {
+		t.known.signers.put(t.mark.changes, id, good)
+	}
+}
+
+// each does something for all who are left. refusal tells whether an error is an answer to one of them, so that the others may
+// go on.
+func (t *transaction) each(do func(*mint) error, refusal func(error) bool) error {
+	left := t.live[:0:0]
+	for _, m := range t.live {
+		err := do(m)
+		if err == nil && m.panicked == nil {
+			left = append(left, m)
+			continue
+		}
+		m.err = err
+		if len(t.batch) > 1 && (m.wrote || !refusal(err)) {
+			return errAlone
+		}
+		if !refusal(err) {
+			return err
+		}
+	}
+	t.live = left
+	return nil
+}
+
+func always(error) bool { return true }
+func never(error) bool  { return false }
+
+var refusals = []error{
+	authz.ErrNotFound, authz.ErrGrantEnded, authz.ErrSeriesEnded, authz.ErrKeySeen, authz.ErrReplayed, authz.ErrPending, authz.ErrDenied,
+	authz.ErrBusy, authz.ErrClockStepped, authz.ErrLogWanted,
+}
+
+// refused reports whether an error is an answer by our rules, and none of the database.
+func refused(err error) bool {
+	return errors.As(err, new(*authz.CodeSpentError)) || errors.As(err, new(*authz.RefreshReusedError)) || errors.As(err, new(*authz.SuspendedError)) ||
+		slices.ContainsFunc(refusals, func(known error) bool { return errors.Is(err, known) })
+}
+
+// spend consumes what clients showed, one kind after the other; client_credentials shows nothing.
+func (t *transaction) spend(ctx context.Context) error {
+	for _, kind := range []struct {
+		key   func(*authz.MintSpec) []byte // nil: shows none
+		spend func(*mint) error
+	}{
+		{firstProof, func(m *mint) error { return useOnce(ctx, t.q, m.spec.Now, m.spec.Proofs) }},
+		{func(s *authz.MintSpec) []byte { return s.Code }, func(m *mint) (err error) {
+			m.found.Code, err = consumeCode(ctx, t.q, m.spec.Code, ms(m.spec.Now))
+			return err
+		}},
+		{func(s *authz.MintSpec) []byte { return s.DeviceCode }, func(m *mint) (err error) {
+			m.found.DeviceCode, err = consumeDeviceCode(ctx, t.q, m.spec.DeviceCode, ms(m.spec.Now))
+			return err
+		}},
+		{family, func(m *mint) (err error) {
+			m.found.Family, err = t.refresh(ctx, t.q, m.spec.Refresh, m.spec.Now)
+			return err
+		}},
+		{func(s *authz.MintSpec) []byte { return s.ClientKey }, func(m *mint) error {
+			return t.rememberKey(ctx, t.q, m.spec.ClientKey, m.spec.Now)
+		}},
+	} {
+		if err := t.spendOne(kind.key, kind.spend); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func firstProof(s *authz.MintSpec) []byte {
+	if len(s.Proofs) == 0 {
+		return nil
+	}
+	return present(s.Proofs[0].Value)
+}
+
+func family(s *authz.MintSpec) []byte {
+	if s.Refresh == nil {
+		return nil
+	}
+	return s.Refresh.Family[:]
+}
+
+// spendOne spends things of one kind, in the order of their values.
+func (t *transaction) spendOne(key func(*authz.MintSpec) []byte, spend func(*mint) error) error {
+	if !slices.ContainsFunc(t.live, func(m *mint) bool { return key(m.spec) != nil }) {
+		return nil
+	}
+	slices.SortStableFunc(t.live, func(a, b *mint) int { return bytes.Compare(key(a.spec), key(b.spec)) })
+	return t.each(func(m *mint) error {
+		if key(m.spec) == nil {
+			return nil
+		}
+		err := spend(m)
+		m.wrote = m.wrote || err == nil
+		return err
+	}, refused)
+}
+
+// check lets no token through that its parties, or the end of its series, forbid.
+func (t *transaction) check(ctx context.Context) error {
+	return t.each(func(m *mint) error {
+		f, err := t.standing(ctx, m.spec.Parties)
+		if err == nil {
+			err = f.checkParties(&m.spec.Parties, t.mark, m.spec.Now)
+		}
+		if err == nil && m.spec.Series != nil {
+			err = checkSeries(ctx, t.q, m.spec.Series)
+		}
+		m.found.Epoch = f.epoch
+		return err
+	}, refused)
+}
+
+// standing is what is known of the parties, or read.
+func (t *transaction) standing(ctx context.Context, p authz.Parties) (standing, error) {
+	if f, found := t.known.standings.get(t.mark.changes, p); found {
+		return f, nil
+	}
+	if f, found := t.standings[p]; found {
+		return f, nil
+	}
+	f, err := readStanding(ctx, t.q, &p)
+	if err == nil {
+		if t.standings == nil {
+			t.standings = map[authz.Parties]standing{}
+		}
+		t.standings[p] = f
+	}
+	return f, err
+}
+
+// number gives out sequences, device by device.
+func (t *transaction) number(ctx context.Context) error {
+	slices.SortStableFunc(t.live, func(a, b *mint) int {
+		return cmp.Or(bytes.Compare(a.spec.Device[:], b.spec.Device[:]), a.spec.Now.Compare(b.spec.Now))
+	})
+	for at := 0; at < len(t.live); {
+		device, end := t.live[at].spec.Device, at+1
+		for end < len(t.live) && t.live[end].spec.Device == device {
+			end++
+		}
+		if err := t.numberOf(ctx, device, t.live[at:end]); err != nil {
+			return err
+		}
+		at = end
+	}
+	return nil
+}
+
+// numberOf numbers mints of one device. None gets less than its own second (D4), so the newest second counts for all.
+func (t *transaction) numberOf(ctx context.Context, device provision.DeviceID, some []*mint) error {
+	var now time.Time
+	for _, m := range some {
+		if m.spec.Now.After(now) {
+			now = m.spec.Now
+		}
+	}
+	last, err := advance(ctx, t.q, device, authz.SequenceEXI, now, int64(len(some)))
+	if err != nil {
+		if len(t.batch) > 1 {
+			return errAlone
+		}
+		return err
+	}
+	for i, m := range some {
+		m.found.Sequence = last - uint64(len(some)-1-i)
+	}
+	t.newest = max(t.newest, last)
+	return nil
+}
+
+// issueAll asks each caller for the token. A panic of one reaches its own caller.
+func (t *transaction) issueAll(context.Context) error {
+	return t.each(func(m *mint) (err error) {
+		defer func() { m.panicked = recover() }()
+		m.issued, err = m.issue(m.found)
+		return err
+	}, always)
+}
+
+// keepAll stores the tokens that were issued.
+func (t *transaction) keepAll(ctx context.Context) error {
+	return t.each(func(m *mint) error {
+		if err := t.checkSigner(ctx, m.issued.Token.SignedBy); err != nil {
+			return err
+		}
+		return t.keep(ctx, t.q, m.spec, &m.issued)
+	}, never)
+}
+
+// checkSigner refuses a token that was signed with a key that another process has withdrawn meanwhile: the End that follows a
+// withdrawal waits for every Mint before it, so a token is ended by that or refused here.
+func (t *transaction) checkSigner(ctx context.Context, id string) error {
+	if id == "" {
+		return nil
+	}
+	good, found := t.known.signers.get(t.mark.changes, id)
+	if !found {
+		good, found = t.signers[id]
+	}
+	if !found {
+		var n int64
+		if err := one(ctx, t.q, ask(`SELECT COUNT(*) FROM signing_keys WHERE id = $1 AND withdrawn_at = 0`, id), &n); err != nil {
+			return fmt.Errorf("signing key %q: %w", id, err)
+		}
+		good = n > 0
+		if t.signers == nil {
+			t.signers = map[string]bool{}
+		}
+		t.signers[id] = good
+	}
+	if !good {
+		return fmt.Errorf("signing key %q: %w", id, authz.ErrKeyWithdrawn)
+	}
+	return nil
+}
