@@ -121,31 +121,30 @@ func (e *engine) once(ctx context.Context, t sqlstore.Transaction) error {
 	// From here on the caller's patience ends nothing: cut off during COMMIT, nobody would know the outcome.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestWrite)
 	defer cancel()
-	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback() // after a commit it does nothing
-	if err := t.Work(ctx, marked{tx}); err != nil {
-		return err
-	}
-	return e.finish(ctx, tx, t)
+	return conn.Raw(func(c any) error {
+		l := newLink(c.(*stdlib.Conn).Conn())
+		defer l.rollback(ctx) // after a commit it does nothing
+		if err := t.Work(ctx, l); err != nil {
+			return err
+		}
+		return e.finish(ctx, l, t)
+	})
 }
 
 // finish enters what the transaction leaves for the ledger, and commits.
-func (e *engine) finish(ctx context.Context, tx *sql.Tx, t sqlstore.Transaction) error {
+func (e *engine) finish(ctx context.Context, l *link, t sqlstore.Transaction) error {
 	var entries []authz.AuditEntry
 	if t.Left != nil {
 		entries = t.Left()
 	}
 	if len(entries) == 0 {
-		return tx.Commit()
+		return l.commit(ctx)
 	}
-	done, err := e.ledger.Enter(ctx, marked{tx}, entries)
+	done, err := e.ledger.Enter(ctx, l, entries)
 	if err != nil {
 		return err
 	}
-	err = tx.Commit()
+	err = l.commit(ctx)
 	done(err == nil)
 	return err
 }
@@ -164,18 +163,15 @@ func repeatable(err error) bool {
 }
 
 // Insert lets the row return its id.
-func (e *engine) Insert(ctx context.Context, q sqlstore.Querier, statement string, args ...any) (id int64, err error) {
-	rows, err := q.QueryContext(ctx, statement+` RETURNING id`, args...)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := rows.Scan(&id); err != nil {
-			return 0, err
+func (e *engine) Insert(ctx context.Context, q sqlstore.Querier, statement string, id *int64, args ...any) error {
+	return sqlstore.Later(ctx, q, sqlstore.Step{Text: statement + ` RETURNING id`, Args: args, Read: func(rows sqlstore.Rows) error {
+		for rows.Next() {
+			if err := rows.Scan(id); err != nil {
+				return err
+			}
 		}
-	}
-	return id, rows.Err()
+		return rows.Err()
+	}})
 }
 
 // Gate is an advisory lock of this database: held together by those who mint, alone by who ends or suspends.

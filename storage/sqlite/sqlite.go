@@ -174,12 +174,12 @@ func mark(err error) error {
 var awayCodes = []int{codes.SQLITE_BUSY, codes.SQLITE_IOERR, codes.SQLITE_FULL, codes.SQLITE_CANTOPEN, codes.SQLITE_READONLY}
 
 // Insert asks for the rowid; RETURNING would cost twice the insert.
-func (e *engine) Insert(ctx context.Context, q sqlstore.Querier, statement string, args ...any) (int64, error) {
+func (e *engine) Insert(ctx context.Context, q sqlstore.Querier, statement string, id *int64, args ...any) error {
 	result, err := q.ExecContext(ctx, statement, args...)
-	if err != nil {
-		return 0, err
+	if err == nil {
+		*id, err = result.LastInsertId()
 	}
-	return result.LastInsertId()
+	return err
 }
 
 // Gate is nothing: a writer holds the whole database.

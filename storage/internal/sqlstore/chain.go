@@ -41,12 +41,11 @@ func rowOf(e *authz.AuditEntry) auditRow {
 	}
 }
 
-// insertAudit writes a row of the chain's next group and learns its id.
-func (s *Store) insertAudit(ctx context.Context, q Querier, r *auditRow, c *chain, mac []byte) (err error) {
-	r.id, err = s.engine.Insert(ctx, q, `INSERT INTO audit (`+auditColumns+`, chain, number, mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`, r.at, r.event, r.result, r.reason, r.client, r.user,
+// insertAudit writes a row of the chain's next group and learns its id, at the latest with the commit.
+func (s *Store) insertAudit(ctx context.Context, q Querier, r *auditRow, c *chain, mac []byte) error {
+	return s.engine.Insert(ctx, q, `INSERT INTO audit (`+auditColumns+`, chain, number, mac)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`, &r.id, r.at, r.event, r.result, r.reason, r.client, r.user,
 		r.device, []byte(r.grantID), c.number, c.head+1, mac)
-	return err
 }
 
 // chainState is a row of the register of chains.

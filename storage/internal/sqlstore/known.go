@@ -38,13 +38,11 @@ type mark struct {
 var markQuery = ask(`SELECT state, (SELECT value FROM counters WHERE name = '` + counterClock + `') FROM changed WHERE what = 'parties'`)
 
 func readMark(ctx context.Context, q Querier) (m mark, err error) {
-	var clock *int64
-	err = one(ctx, q, markQuery, &m.changes, &clock)
-	if clock != nil {
-		m.clock = *clock
-	}
+	err = together(ctx, q, m.read())
 	return m, err
 }
+
+func (m *mark) read() Step { return markQuery.into(&m.changes, (*optional)(&m.clock)) }
 
 // mark is read anew, for all who ask meanwhile at once.
 func (s *Store) mark(ctx context.Context) (mark, error) {

@@ -97,12 +97,13 @@ func (l *ledger) Enter(ctx context.Context, q Querier, entries []authz.AuditEntr
 	}
 	return func(committed bool) {
 		if committed {
-			l.give(after)
+			l.give(after())
 		}
 	}, nil
 }
 
-func (l *ledger) enter(ctx context.Context, q Querier, before *chain, entries []authz.AuditEntry) (*chain, error) {
+// enter gives a function that says where the chain stands after the commit, which tells the last of the ids.
+func (l *ledger) enter(ctx context.Context, q Querier, before *chain, entries []authz.AuditEntry) (func() *chain, error) {
 	c := *before
 	if c.number == 0 {
 		if err := l.open(ctx, q, &c); err != nil {
@@ -123,11 +124,14 @@ func (l *ledger) enter(ctx context.Context, q Querier, before *chain, entries []
 			return nil, err
 		}
 	}
-	l.store.advance(&c, mac, rows)
-	if c.head-c.noted >= noteEvery {
-		return &c, l.note(ctx, q, &c)
+	if c.head+1-c.noted < noteEvery {
+		return func() *chain { l.store.advance(&c, mac, rows); return &c }, nil
 	}
-	return &c, nil
+	if err := flush(ctx, q); err != nil {
+		return nil, err
+	}
+	l.store.advance(&c, mac, rows)
+	return func() *chain { return &c }, l.note(ctx, q, &c)
 }
 
 // note keeps in the register how far a chain has come: what is cut off its end is missed from then on. A register that

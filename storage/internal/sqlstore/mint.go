@@ -34,15 +34,11 @@ func checkSeries(ctx context.Context, q Querier, first []byte) error {
 
 // advance moves a device's sequence by n steps and gives the last of them. The first is max(previous + 1, unix seconds · 2^20)
 // (D4).
-func advance(ctx context.Context, q Querier, device provision.DeviceID, kind string, now time.Time, n int64) (last uint64, err error) {
-	err = one(ctx, q, ask(`INSERT INTO sequences (device_id, kind, value) VALUES ($1, $2, $3)
+func advance(device provision.DeviceID, kind string, now time.Time, n int64, last *uint64) Step {
+	return ask(`INSERT INTO sequences (device_id, kind, value) VALUES ($1, $2, $3)
 		ON CONFLICT (device_id, kind) DO UPDATE SET value =
 			CASE WHEN sequences.value + $4 > excluded.value THEN sequences.value + $4 ELSE excluded.value END
-		RETURNING value`, device[:], kind, now.Unix()<<perSecond+n-1, n), (*counter)(&last))
-	if err != nil {
-		return 0, fmt.Errorf("sequence of device %q: %w", provision.Audience(device), err)
-	}
-	return last, nil
+		RETURNING value`, device[:], kind, now.Unix()<<perSecond+n-1, n).into((*counter)(last))
 }
 
 // tick notes the second of a sequence, the newest of all, in the transaction that moved it. The counter is the last of its
@@ -52,9 +48,8 @@ func (s *Store) tick(ctx context.Context, q Querier, sequence uint64) (reached i
 	if reached <= s.clock.Load() {
 		return reached, nil
 	}
-	err = run(ctx, q, ask(`INSERT INTO counters (name, value) VALUES ('`+counterClock+`', $1)
-		ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE counters.value < excluded.value`, reached))
-	return reached, err
+	return reached, Later(ctx, q, Step{Text: `INSERT INTO counters (name, value) VALUES ('` + counterClock + `', $1)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE counters.value < excluded.value`, Args: []any{reached}})
 }
 
 // ticked is tick after the commit.
@@ -99,9 +94,10 @@ func (s *Store) keep(ctx context.Context, q Querier, spec *authz.MintSpec, issue
 			return fmt.Errorf("token: %w", err)
 		}
 	}
-	err := run(ctx, q, ask(insertToken,
+	err := Later(ctx, q, Step{Text: insertToken, Args: []any{
 		t.ID, t.Hash, t.AltHash, grantRef(t.Grant), t.Client, t.User, t.Code, familyRef(t.Family), t.Series, claims,
-		ms(t.IssuedAt), ms(t.Expires), ms(kept(t)), nullable(t.SignedBy)))
+		ms(t.IssuedAt), ms(t.Expires), ms(kept(t)), nullable(t.SignedBy),
+	}})
 	if err != nil {
 		return fmt.Errorf("token: %w", s.meaning(err))
 	}
@@ -173,8 +169,8 @@ func (s *Store) NextSequence(ctx context.Context, device provision.DeviceID, kin
 		if err != nil && !errors.As(err, new(*authz.SuspendedError)) {
 			return err // a device that mints nothing is still told the news
 		}
-		if next, err = advance(ctx, q, device, kind, now, 1); err != nil {
-			return err
+		if err = together(ctx, q, advance(device, kind, now, 1, &next)); err != nil {
+			return fmt.Errorf("sequence of device %q: %w", provision.Audience(device), err)
 		}
 		reached, err = s.tick(ctx, q, next)
 		return err

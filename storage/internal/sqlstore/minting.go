@@ -2,16 +2,13 @@ package sqlstore
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
-	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
 // Mint is one transaction, which mints that come at the same time share. It takes its locks always in this order: gate,
@@ -133,11 +130,11 @@ func (s *Store) lead(ctx context.Context, m *mint) {
 	})
 	s.mints.leave()
 	next := stepDone
-	if errors.Is(err, errAlone) {
+	if errors.Is(err, errAlone) || len(batch) > 1 && errors.Is(err, ErrUndone) {
 		next = stepAlone
 	} else if err != nil && !errors.Is(err, errNothing) {
 		for _, other := range batch { // those that were refused too: what they were refused for may have been undone
-			other.err = err
+			other.err = s.outcome(err)
 		}
 	}
 	for _, other := range batch[1:] {
@@ -151,8 +148,16 @@ func (s *Store) lead(ctx context.Context, m *mint) {
 func (s *Store) alone(ctx context.Context, m *mint) {
 	err := s.transact(ctx, func() []*mint { return []*mint{m} })
 	if !errors.Is(err, errNothing) {
-		m.err = err
+		m.err = s.outcome(err)
 	}
+}
+
+// outcome says in the contract's words why a token could not be stored.
+func (s *Store) outcome(err error) error {
+	if errors.Is(err, ErrUndone) {
+		return fmt.Errorf("token: %w", s.meaning(err))
+	}
+	return err
 }
 
 // transact runs one transaction for the mints that take gives, which is asked once.
@@ -178,6 +183,7 @@ type transaction struct {
 	mark      mark
 	standings map[authz.Parties]standing // read by this transaction
 	signers   map[string]bool
+	numbered  []*numbered
 	newest    uint64
 	reached   int64
 }
@@ -189,14 +195,20 @@ func (t *transaction) run(ctx context.Context) error {
 			t.live = append(t.live, m)
 		}
 	}
-	if err := t.enter(ctx, t.q, many); err != nil {
-		return err
+	if len(t.live) == 0 {
+		return t.nothing()
 	}
-	var err error
-	if t.mark, err = readMark(ctx, t.q); err != nil {
-		return err
+	first := append(t.gate(many), t.mark.read())
+	phases := []func(context.Context) error{t.spend, t.check, t.number, t.issueAll, t.keepAll}
+	if t.early() {
+		first = append(first, t.numbers()...)
+		phases = slices.Delete(phases, 2, 3)
 	}
-	for _, phase := range []func(context.Context) error{t.spend, t.check, t.number, t.issueAll, t.keepAll} {
+	if err := together(ctx, t.q, first...); err != nil {
+		return t.failed(err)
+	}
+	t.assign()
+	for _, phase := range phases {
 		if err := phase(ctx); err != nil {
 			return err
 		}
@@ -204,7 +216,16 @@ func (t *transaction) run(ctx context.Context) error {
 			return t.nothing()
 		}
 	}
+	var err error
 	t.reached, err = t.tick(ctx, t.q, t.newest)
+	return err
+}
+
+// failed says what an error of the database means for a transaction: which mint it is of is not known.
+func (t *transaction) failed(err error) error {
+	if len(t.batch) > 1 {
+		return errAlone
+	}
 	return err
 }
 
@@ -356,44 +377,58 @@ func (t *transaction) standing(ctx context.Context, p authz.Parties) (standing, 
 	return f, err
 }
 
-// number gives out sequences, device by device.
-func (t *transaction) number(ctx context.Context) error {
-	slices.SortStableFunc(t.live, func(a, b *mint) int {
-		return cmp.Or(bytes.Compare(a.spec.Device[:], b.spec.Device[:]), a.spec.Now.Compare(b.spec.Now))
+// early reports whether sequences can be had together with the gate, because nothing is to be spent before, and parties are
+// known that will be found as good as they were.
+func (t *transaction) early() bool {
+	return !slices.ContainsFunc(t.live, func(m *mint) bool {
+		s := m.spec
+		_, known := t.known.standings.any(s.Parties)
+		return !known || s.Code != nil || s.DeviceCode != nil || s.Refresh != nil || s.Proofs != nil || s.ClientKey != nil
 	})
-	for at := 0; at < len(t.live); {
-		device, end := t.live[at].spec.Device, at+1
-		for end < len(t.live) && t.live[end].spec.Device == device {
-			end++
-		}
-		if err := t.numberOf(ctx, device, t.live[at:end]); err != nil {
-			return err
-		}
-		at = end
+}
+
+// numbered are mints of one device and the last of their sequences.
+type numbered struct {
+	mints []*mint
+	last  uint64
+}
+
+// number gives out sequences.
+func (t *transaction) number(ctx context.Context) error {
+	if err := together(ctx, t.q, t.numbers()...); err != nil {
+		return t.failed(err)
 	}
+	t.assign()
 	return nil
 }
 
-// numberOf numbers mints of one device. None gets less than its own second (D4), so the newest second counts for all.
-func (t *transaction) numberOf(ctx context.Context, device provision.DeviceID, some []*mint) error {
-	var now time.Time
-	for _, m := range some {
-		if m.spec.Now.After(now) {
-			now = m.spec.Now
+// numbers asks for sequences, device by device. None is less than its own second (D4), so the newest second of a device's mints
+// counts for all of them.
+func (t *transaction) numbers() (steps []Step) {
+	slices.SortStableFunc(t.live, func(a, b *mint) int { return bytes.Compare(a.spec.Device[:], b.spec.Device[:]) })
+	for at := 0; at < len(t.live); {
+		device, now, end := t.live[at].spec.Device, t.live[at].spec.Now, at+1
+		for ; end < len(t.live) && t.live[end].spec.Device == device; end++ {
+			if m := t.live[end]; m.spec.Now.After(now) {
+				now = m.spec.Now
+			}
 		}
+		n := &numbered{mints: slices.Clone(t.live[at:end])}
+		t.numbered = append(t.numbered, n)
+		steps = append(steps, advance(device, authz.SequenceEXI, now, int64(end-at), &n.last))
+		at = end
 	}
-	last, err := advance(ctx, t.q, device, authz.SequenceEXI, now, int64(len(some)))
-	if err != nil {
-		if len(t.batch) > 1 {
-			return errAlone
+	return steps
+}
+
+// assign gives each mint the number that the database gave out.
+func (t *transaction) assign() {
+	for _, n := range t.numbered {
+		for i, m := range n.mints {
+			m.found.Sequence = n.last - uint64(len(n.mints)-1-i)
 		}
-		return err
+		t.newest = max(t.newest, n.last)
 	}
-	for i, m := range some {
-		m.found.Sequence = last - uint64(len(some)-1-i)
-	}
-	t.newest = max(t.newest, last)
-	return nil
 }
 
 // issueAll asks each caller for the token. A panic of one reaches its own caller.

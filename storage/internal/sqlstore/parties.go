@@ -23,11 +23,15 @@ const (
 
 // enter passes the engine's gate until the transaction ends.
 func (s *Store) enter(ctx context.Context, q Querier, alone bool) error {
+	return together(ctx, q, s.gate(alone)...)
+}
+
+func (s *Store) gate(alone bool) []Step {
 	text := s.engine.Gate(alone)
 	if text == "" {
 		return nil
 	}
-	return run(ctx, q, ask(text))
+	return []Step{{Text: text}}
 }
 
 // party is a row that a token depends on.

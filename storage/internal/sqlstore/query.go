@@ -42,14 +42,19 @@ func touch(ctx context.Context, q Querier, s query) error {
 	return err
 }
 
-// one reads the only row; none is ErrNotFound. It goes on to the end of the result, because SQLite promises that an
-// UPDATE … RETURNING has happened only then.
+// one reads the only row; none is ErrNotFound.
 func one(ctx context.Context, q Querier, s query, into ...any) error {
 	rows, err := q.QueryContext(ctx, s.text, s.args...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
+	return only(rows, into)
+}
+
+// only reads the only row. It goes on to the end of the result, because SQLite promises that an UPDATE … RETURNING has happened
+// only then.
+func only(rows Rows, into []any) error {
 	found := false
 	for rows.Next() {
 		found = true

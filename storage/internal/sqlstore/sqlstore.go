@@ -56,10 +56,10 @@ type Engine interface {
 	// only the context and the Querier it is given, reads each result to its end, and does not call Commit.
 	//
 	// Once Work has begun, the end of ctx does not interrupt it: a caller that gets an answer knows the outcome. An
-	// error of the commit itself means that the outcome is unknown.
+	// error of the commit itself means that the outcome is unknown, unless it is ErrUndone.
 	Commit(ctx context.Context, t Transaction) error
-	// Insert runs an INSERT of one row and returns the id that the database gave it.
-	Insert(ctx context.Context, q Querier, statement string, args ...any) (id int64, err error)
+	// Insert runs an INSERT of one row, at the latest with the commit, and puts the id that the database gave it into id.
+	Insert(ctx context.Context, q Querier, statement string, id *int64, args ...any) error
 	// Gate is a statement that lets transactions pass together, or one alone: it waits for all before it and holds up all
 	// after it until it ends. "" where every transaction that writes is alone anyway.
 	Gate(alone bool) string

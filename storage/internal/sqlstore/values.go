@@ -62,6 +62,23 @@ func (s *seconds) Scan(column any) error {
 	return nil
 }
 
+// optional is a count, 0 for NULL.
+type optional int64
+
+// Scan reads a count.
+func (o *optional) Scan(column any) error {
+	if column == nil {
+		*o = 0
+		return nil
+	}
+	n, ok := column.(int64)
+	if !ok {
+		return columnError("count", column)
+	}
+	*o = optional(n)
+	return nil
+}
+
 // counter is a value that SQL's signed integers must hold.
 type counter uint64
 
