@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -80,6 +81,20 @@ func (f deviceFlags) api(cmd *cobra.Command, name string) (d authz.Device, err e
 
 // clientRoots are the certificates of client_ca; nil without.
 func (c *config) clientRoots(dir string) (*x509.CertPool, error) {
+	all, err := c.clientCA(dir)
+	if all == nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	for _, authority := range all {
+		roots.AddCert(authority)
+	}
+	return roots, nil
+}
+
+// clientCA reads who issues the certificates of apps. Anything in the file that is no certificate of an authority is an error: a
+// part that is left out would be missed only by the apps that need it.
+func (c *config) clientCA(dir string) ([]*x509.Certificate, error) {
 	if c.ClientCA == "" {
 		return nil, nil
 	}
@@ -87,9 +102,19 @@ func (c *config) clientRoots(dir string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client_ca: %w", err)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
+	var all []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		authority, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("client_ca: %s: %w", c.ClientCA, err)
+		}
+		if !authority.IsCA {
+			return nil, fmt.Errorf("client_ca: %s: the certificate of %q is of no authority", c.ClientCA, authority.Subject)
+		}
+		all = append(all, authority)
+	}
+	if all == nil {
 		return nil, fmt.Errorf("client_ca: %s holds no certificate in PEM", c.ClientCA)
 	}
-	return roots, nil
+	return all, nil
 }

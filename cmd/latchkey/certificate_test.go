@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,5 +190,50 @@ func TestUrgency(t *testing.T) {
 	c.Issuer = "https://other.example"
 	if f := (&exam{dir: dir, config: c, now: time.Now}).checkCertificate(t.Context())[0]; f.Status != fail || !strings.Contains(f.Saw, "other.example") {
 		t.Errorf("another name: got %+v, want a failure", f)
+	}
+}
+
+// TestClientCA: who may say what an app is, in the doctor's words.
+func TestClientCA(t *testing.T) {
+	root, by := newRoot(t)
+	key := newKey(t)
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Raw})
+	leaf := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: issue(t, root, by, &key.PublicKey, time.Now().Add(time.Hour), "app.example")})
+	for _, row := range []struct {
+		name    string
+		content []byte
+		mode    os.FileMode
+		now     time.Time
+		want    status
+		serves  bool
+	}{
+		{"good", authority, 0o644, root.NotBefore, ok, true},
+		{"missing", nil, 0, root.NotBefore, fail, false},
+		{"empty", []byte{}, 0o600, root.NotBefore, fail, false},
+		{"no PEM", []byte("authority"), 0o600, root.NotBefore, fail, false},
+		{"a certificate of no authority", leaf, 0o600, root.NotBefore, fail, false},
+		{"one of two", append(slices.Clone(authority), leaf...), 0o600, root.NotBefore, fail, false},
+		{"a broken one beside", append(slices.Clone(authority), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...), 0o600, root.NotBefore, fail, false},
+		{"others can change it", authority, 0o666, root.NotBefore, fail, true},
+		{"it ended", authority, 0o600, root.NotAfter.Add(time.Second), fail, true},
+		{"it ends soon", authority, 0o600, root.NotAfter.Add(-time.Hour), warn, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			dir, c := t.TempDir(), defaults()
+			c.ClientCA = "apps.pem"
+			if row.content != nil {
+				writeFile(t, filepath.Join(dir, c.ClientCA), row.content)
+				if err := os.Chmod(filepath.Join(dir, c.ClientCA), row.mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := c.clientRoots(dir); (err == nil) != row.serves || err != nil && !strings.HasPrefix(err.Error(), "client_ca: ") {
+				t.Errorf("serve says %v, want it to start: %v", err, row.serves)
+			}
+			f := (&exam{dir: dir, config: c, now: func() time.Time { return row.now }}).checkClientCA(t.Context())[0]
+			if f.Status != row.want || (f.Cure == "") != (row.want == ok) {
+				t.Errorf("doctor says %+v, want %s", f, row.want)
+			}
+		})
 	}
 }

@@ -131,6 +131,31 @@ func (e *exam) checkACME(host string) finding {
 	return bad(name, fail, "delete "+filepath.Join(e.config.ACMECache, host)+" and start the server again", "the one for %s cannot be read", host)
 }
 
+// checkClientCA looks at who issues the certificates of apps.
+func (e *exam) checkClientCA(context.Context) []finding {
+	const name = "client_ca"
+	all, err := e.config.clientCA(e.dir)
+	if err != nil {
+		return []finding{bad(name, fail, "give the certificates of the authorities, in PEM", "%v", err)}
+	}
+	if all == nil {
+		return []finding{good(name, "none: apps show certificates of their own only")}
+	}
+	info, err := os.Stat(within(e.dir, e.config.ClientCA))
+	if err == nil && info.Mode().Perm()&0o022 != 0 {
+		return []finding{bad(name, fail, "run chmod 644 "+e.config.ClientCA, "others can change %s, and say who is an app (mode %04o)", e.config.ClientCA, info.Mode().Perm())}
+	}
+	for _, authority := range all {
+		switch {
+		case e.now().After(authority.NotAfter):
+			return []finding{bad(name, fail, "put the new one into "+e.config.ClientCA+" and restart the server", "that of %q ended at %s", authority.Subject, authority.NotAfter.UTC().Format(time.RFC3339))}
+		case urgency(authority.NotAfter, e.now()) != "":
+			return []finding{bad(name, warn, "add the new one to "+e.config.ClientCA+" and restart the server", "that of %q ends at %s", authority.Subject, authority.NotAfter.UTC().Format(time.RFC3339))}
+		}
+	}
+	return []finding{good(name, "%d in %s", len(all), e.config.ClientCA)}
+}
+
 // judge looks at times and names.
 func (e *exam) judge(leaf *x509.Certificate, cure string) finding {
 	const name = "certificate"

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -161,7 +162,12 @@ func (e *exam) checkIssuer(ctx context.Context) []finding {
 func issuerAt(ctx context.Context, issuer string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, issuer+"/.well-known/oauth-authorization-server", nil)
+	at, err := url.Parse(issuer)
+	if err != nil {
+		return "", err
+	}
+	at.Path = "/.well-known/oauth-authorization-server" + at.Path
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
 		return "", err
 	}

@@ -49,7 +49,7 @@ func (h *house) examined(args string, env ...string) (result, map[string]found) 
 func TestDoctor(t *testing.T) {
 	h := newHouse(t)
 	r, all := h.examined("doctor")
-	if r.code != 0 || all["issuer"].Status != "warn" || len(all) != 10 {
+	if r.code != 0 || all["issuer"].Status != "warn" || len(all) != 11 {
 		t.Fatalf("of a healthy folder it says %+v", all)
 	}
 	for _, row := range []struct {
@@ -185,7 +185,7 @@ func TestDoctorBesideAServer(t *testing.T) {
 // TestConfigValidate says what serve would refuse, all at once, and that the rest is fine.
 func TestConfigValidate(t *testing.T) {
 	h := newHouse(t)
-	if r, all := h.examined("config validate"); r.code != 0 || len(all) != 6 {
+	if r, all := h.examined("config validate"); r.code != 0 || len(all) != 7 {
 		t.Errorf("ended with %d and says %+v", r.code, all)
 	}
 	r := h.run(call{program: "latchkey", args: "config validate --http 0.0.0.0:80 --coap x --token-life 2h"})
