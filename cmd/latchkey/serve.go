@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/latchkey-ace/latchkey/authz"
@@ -37,6 +38,9 @@ func (t *tool) serveCommand() *cobra.Command {
 func (t *tool) serve(cmd *cobra.Command, given flags) error {
 	command.IgnoreClosedOutput()
 	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}) // no memory with keys on the disk; without it the server runs all the same
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
+	}
 	if _, err := os.Stat(filepath.Join(t.data, configFile)); errors.Is(err, fs.ErrNotExist) {
 		c, err := newConfig(given)
 		if err != nil {
