@@ -63,6 +63,10 @@ type Store interface {
 	Leases
 	Housekeeping
 	Recovering
+	// Recall gives a context for one request that reads much and changes nothing of what it has read: within it Client, Device,
+	// DeviceByName, DeviceByResource, GrantsOf, Token and Live may answer with what the store held at the time of this call or
+	// later, whichever process wrote it. The Registration of devices of DeliveryEmbed may be older.
+	Recall(ctx context.Context) (context.Context, error)
 	io.Closer
 }
 

@@ -148,6 +148,9 @@ func (f *face) token(ctx context.Context, r *coapsec.Request, peer *delivery.Pee
 	if err != nil {
 		return f.tokenError(err)
 	}
+	if ctx, err = f.server.Store().Recall(ctx); err != nil {
+		return f.tokenError(err)
+	}
 	client, err := f.client(ctx, peer)
 	if err != nil {
 		return f.tokenError(err)

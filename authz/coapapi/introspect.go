@@ -18,6 +18,9 @@ func (f *face) introspect(ctx context.Context, r *coapsec.Request, peer *deliver
 	if err != nil {
 		return f.tokenError(err)
 	}
+	if ctx, err = f.server.Store().Recall(ctx); err != nil {
+		return f.tokenError(err)
+	}
 	by := authz.Asker{Device: peer.Device, Encoding: authz.EncodingCBOR}
 	if !peer.IsDevice() {
 		if by.Client, err = f.client(ctx, peer); err != nil {

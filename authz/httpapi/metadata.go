@@ -30,15 +30,27 @@ type route struct {
 
 var routes = []route{
 	{"authorization_endpoint", []string{"GET", "POST"}, "/authorize", (*face).authorize, (*face).answer},
-	{"token_endpoint", []string{"POST"}, "/token", (*face).token, nil},
+	{"token_endpoint", []string{"POST"}, "/token", recalling((*face).token), nil},
 	{"pushed_authorization_request_endpoint", []string{"POST"}, "/par", (*face).push, nil},               // RFC 9126 §5
 	{"device_authorization_endpoint", []string{"POST"}, "/device_authorization", (*face).askDevice, nil}, // RFC 8628 §4
-	{"introspection_endpoint", []string{"POST"}, "/introspect", (*face).introspect, nil},
+	{"introspection_endpoint", []string{"POST"}, "/introspect", recalling((*face).introspect), nil},
 	{"revocation_endpoint", []string{"POST"}, "/revoke", (*face).revoke, nil},
 	{"jwks_uri", []string{"GET"}, "/jwks", (*face).jwks, nil},
 	{"", []string{"POST"}, "/login", (*face).login, nil},
 	{"", []string{"GET", "POST"}, "/device", (*face).device, (*face).answerDevice},
 	{"", []string{"GET"}, "/{$}", (*face).home, nil},
+}
+
+// recalling lets a handler that looks at many records see them as of one moment.
+func recalling(serve func(*face, http.ResponseWriter, *http.Request)) func(*face, http.ResponseWriter, *http.Request) {
+	return func(f *face, w http.ResponseWriter, r *http.Request) {
+		ctx, err := f.server.Store().Recall(r.Context())
+		if err != nil {
+			f.tokenError(w, err)
+			return
+		}
+		serve(f, w, r.WithContext(ctx))
+	}
 }
 
 // mux serves every route, at the root and below the path of an issuer that has one: some proxies take it off and some do not.

@@ -59,6 +59,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"a revoked grant never mints", revokeAgainstMint},
 		{"key material belongs to one peer", materialBelongsToOne},
 		{"a withdrawn key signs nothing", withdrawnKeySignsNothing},
+		{"what is recalled is never older than its context", recallIsCurrent},
+		{"what is recalled is of one moment", recallHolds},
 		{"what a replayed code gave ends, and the list's index grows", replayedCode},
 		{"sequences never go back", sequencesNeverGoBack},
 		{"sequences are unique in parallel", parallelSequences},

@@ -99,13 +99,10 @@ func nullable(text string) any {
 }
 
 func (s *Store) device(ctx context.Context, name string, key deviceKey, where query) (authz.Device, error) {
-	if d, found := s.recall(ctx, key); found {
-		return d, nil
-	}
 	var d authz.Device
 	err := authz.ErrNotFound
 	if storable(name) {
-		d, err = lookup(ctx, s, &s.known.devices, key, func() (authz.Device, error) { return single(s.devices(ctx, where)) })
+		d, err = s.deviceOf(ctx, key, func() (authz.Device, error) { return single(s.devices(ctx, where)) })
 	}
 	if err != nil {
 		return authz.Device{}, fmt.Errorf("device %q: %w", name, err)

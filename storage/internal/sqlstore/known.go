@@ -8,7 +8,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
-// known is what this process keeps in memory of clients, devices, grants and signing keys. The database has a number that
+// known is what this process keeps in memory of clients, devices, grants, signing keys and tokens. The database has a number that
 // each change of such a row replaces by a random one, in its own transaction. An entry is good only while the number is the one
 // it was read under, and whoever uses it has read the number after he was asked. So a change counts for everybody from its commit
 // on, whichever process or program made it, and also one that a database lost when a standby took its place.
@@ -17,7 +17,8 @@ type known struct {
 	devices   shelf[deviceKey, authz.Device]
 	grants    shelf[grantsKey, []authz.Grant]
 	standings shelf[authz.Parties, standing]
-	signers   shelf[string, bool] // true: not withdrawn
+	signers   shelf[string, bool]              // true: not withdrawn
+	tokens    shelf[string, authz.TokenRecord] // by id; under a number of its own
 	reading   shared[mark]
 }
 
@@ -31,22 +32,44 @@ type grantsKey struct {
 
 // mark is how far the database has come.
 type mark struct {
-	changes int64 // differs after each change of rows that known has
+	changes int64 // differs after each change of rows that known has, other than tokens
+	revoked int64 // differs after each revocation
 	clock   int64 // the newest second of any sequence, 0 before the first
 }
 
-var markQuery = ask(`SELECT state, (SELECT value FROM counters WHERE name = '` + counterClock + `') FROM changed WHERE what = 'parties'`)
+var markQuery = ask(`SELECT p.state, t.state, (SELECT value FROM counters WHERE name = '` + counterClock + `')
+	FROM changed p, changed t WHERE p.what = 'parties' AND t.what = 'tokens'`)
 
 func readMark(ctx context.Context, q Querier) (m mark, err error) {
 	err = together(ctx, q, m.read())
 	return m, err
 }
 
-func (m *mark) read() Step { return markQuery.into(&m.changes, (*optional)(&m.clock)) }
+func (m *mark) read() Step { return markQuery.into(&m.changes, &m.revoked, (*optional)(&m.clock)) }
 
 // mark is read anew, for all who ask meanwhile at once.
 func (s *Store) mark(ctx context.Context) (mark, error) {
 	return s.known.reading.read(ctx, func(ctx context.Context) (mark, error) { return readMark(ctx, s.engine.Reader()) })
+}
+
+// asOf is the key of the mark of a context.
+type asOf struct{}
+
+// Recall reads the mark once, for all that is asked within the context.
+func (s *Store) Recall(ctx context.Context) (context.Context, error) {
+	m, err := s.mark(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return context.WithValue(ctx, asOf{}, m), nil
+}
+
+// markOf is the context's, or the present one.
+func (s *Store) markOf(ctx context.Context) (mark, error) {
+	if m, read := ctx.Value(asOf{}).(mark); read {
+		return m, nil
+	}
+	return s.mark(ctx)
 }
 
 // shelf keeps rows of one kind, all read under the same number.
@@ -154,46 +177,46 @@ func (r *reading[T]) wait(ctx context.Context) (T, error) {
 
 // lookup finds a row in memory or reads it.
 func lookup[K comparable, V any](ctx context.Context, s *Store, on *shelf[K, V], key K, read func() (V, error)) (V, error) {
-	m, err := s.mark(ctx)
+	m, err := s.markOf(ctx)
 	if err != nil {
 		var none V
 		return none, err
 	}
-	if row, found := on.get(m.changes, key); found {
+	return on.lookup(m.changes, key, read)
+}
+
+func (s *shelf[K, V]) lookup(changes int64, key K, read func() (V, error)) (V, error) {
+	if row, found := s.get(changes, key); found {
 		return row, nil
 	}
 	row, err := read()
 	if err == nil {
-		on.put(m.changes, key, row)
+		s.put(changes, key, row)
 	}
 	return row, err
 }
 
-// registration reads where a device that is in memory was last seen, together with the mark.
-func (s *Store) registration(ctx context.Context, id provision.DeviceID) (m mark, r authz.Registration, err error) {
-	err = one(ctx, s.engine.Reader(), ask(`SELECT (SELECT state FROM changed WHERE what = 'parties'), reg_address, reg_local_uris,
-		reg_expires_at, reg_seen_at FROM devices WHERE id = $1`, id[:]), &m.changes, &r.Address, asJSON{&r.LocalURIs}, (*when)(&r.ExpiresAt), (*when)(&r.SeenAt))
-	return m, r, err
+// registration reads where a device that is in memory was last seen.
+func (s *Store) registration(ctx context.Context, id provision.DeviceID) (r authz.Registration, err error) {
+	err = one(ctx, s.engine.Reader(), ask(`SELECT reg_address, reg_local_uris, reg_expires_at, reg_seen_at FROM devices WHERE id = $1`, id[:]),
+		&r.Address, asJSON{&r.LocalURIs}, (*when)(&r.ExpiresAt), (*when)(&r.SeenAt))
+	return r, err
 }
 
-// recall finds a device in memory. Devices with keys are asked for where they were last seen; HTTP APIs are nowhere.
-func (s *Store) recall(ctx context.Context, key deviceKey) (authz.Device, bool) {
-	d, found := s.known.devices.any(key)
-	if !found {
-		return authz.Device{}, false
-	}
-	var m mark
-	var err error
-	if d.Delivery == authz.DeliveryHTTP {
-		m, err = s.mark(ctx)
-	} else {
-		m, d.Registration, err = s.registration(ctx, d.ID)
-	}
+// deviceOf finds a device in memory or reads it. Where it was last seen is read anew, unless a token is asked for that says
+// where its device is without that.
+func (s *Store) deviceOf(ctx context.Context, key deviceKey, read func() (authz.Device, error)) (authz.Device, error) {
+	m, err := s.markOf(ctx)
 	if err != nil {
-		return authz.Device{}, false // whoever reads all of it meets the same
+		return authz.Device{}, err
 	}
-	if _, still := s.known.devices.get(m.changes, key); !still {
-		return authz.Device{}, false
+	d, found := s.known.devices.get(m.changes, key)
+	if !found {
+		return s.known.devices.lookup(m.changes, key, read)
 	}
-	return d, true
+	_, recalled := ctx.Value(asOf{}).(mark)
+	if d.Delivery != authz.DeliveryHTTP && (d.Delivery != authz.DeliveryEmbed || !recalled) {
+		d.Registration, err = s.registration(ctx, d.ID)
+	}
+	return d, err
 }

@@ -184,7 +184,16 @@ func (s *Store) NextSequence(ctx context.Context, device provision.DeviceID, kin
 
 // Token finds a token by its id, whatever its state.
 func (s *Store) Token(ctx context.Context, id []byte) (authz.TokenRecord, error) {
-	t, err := single(all(ctx, s.engine.Reader(), ask(`SELECT `+tokenColumns+` FROM tokens WHERE id = $1`, present(id)), s.scanToken))
+	read := func() (authz.TokenRecord, error) {
+		return single(all(ctx, s.engine.Reader(), ask(`SELECT `+tokenColumns+` FROM tokens WHERE id = $1`, present(id)), s.scanToken))
+	}
+	var t authz.TokenRecord
+	var err error
+	if m, recalled := ctx.Value(asOf{}).(mark); recalled {
+		t, err = s.known.tokens.lookup(m.revoked, string(id), read)
+	} else {
+		t, err = read()
+	}
 	if err != nil {
 		return authz.TokenRecord{}, fmt.Errorf("token: %w", err)
 	}

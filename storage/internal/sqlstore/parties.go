@@ -129,16 +129,13 @@ func (s *Store) Live(ctx context.Context, p authz.Parties, now time.Time) error 
 			return cmp.Or(err, authz.ErrRestored)
 		}
 	}
-	m, err := s.mark(ctx)
+	m, err := s.markOf(ctx)
 	if err != nil {
 		return err
 	}
-	f, found := s.known.standings.get(m.changes, p)
-	if !found {
-		if f, err = readStanding(ctx, s.engine.Reader(), &p); err != nil {
-			return err
-		}
-		s.known.standings.put(m.changes, p, f)
+	f, err := s.known.standings.lookup(m.changes, p, func() (standing, error) { return readStanding(ctx, s.engine.Reader(), &p) })
+	if err != nil {
+		return err
 	}
 	return f.checkParties(&p, m, now)
 }
