@@ -93,7 +93,7 @@ func (f fields) json() ([]byte, error) {
 		}
 		members[row.name] = value
 	}
-	return json.Marshal(members)
+	return writeObject(members)
 }
 
 // rowFor finds a parameter's member; a scope has one for each CBOR type.
