@@ -138,12 +138,17 @@ func (l *link) QueryContext(ctx context.Context, text string, args ...any) (sqls
 func (l *link) commit(ctx context.Context) error {
 	l.Later(commit)
 	err := l.Flush(ctx)
-	var told *pgconn.PgError
-	if errors.As(err, &told) && told.Severity == "ERROR" {
-		return fmt.Errorf("%w: %w", sqlstore.ErrUndone, err) // the server said so itself
-	}
 	if err == nil {
 		l.begun = false
+	}
+	return undone(err)
+}
+
+// undone marks what the server itself has said: then there is no commit.
+func undone(err error) error {
+	var told *pgconn.PgError
+	if errors.As(err, &told) && told.Severity == "ERROR" {
+		return fmt.Errorf("%w: %w", sqlstore.ErrUndone, err)
 	}
 	return err
 }

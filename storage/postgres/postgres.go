@@ -142,10 +142,10 @@ func (e *engine) finish(ctx context.Context, l *link, t sqlstore.Transaction) er
 	}
 	done, err := e.ledger.Enter(ctx, l, entries)
 	if err != nil {
-		return err
+		return undone(err)
 	}
 	err = l.commit(ctx)
-	done(err == nil)
+	done(err)
 	return err
 }
 

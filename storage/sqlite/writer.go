@@ -145,7 +145,7 @@ func (w *writer) finish(batch []*job) error {
 		return err
 	}
 	err = w.exec("COMMIT")
-	done(err == nil)
+	done(err)
 	return err
 }
 

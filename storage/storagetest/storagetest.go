@@ -113,6 +113,9 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"a store is closed while others write", closedWhileWriting},
 		{"entries of before are in the chain", logOfBefore},
 		{"audit entries are found by their parts", auditSelection},
+		{"what is in memory ends with a change", changesAreSeen},
+		{"every column of the parties is seen to change", everyColumnIsSeen},
+		{"mints at a time fail alone", neighboursFailAlone},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

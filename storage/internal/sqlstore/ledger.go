@@ -20,9 +20,9 @@ type Transaction struct {
 
 // Ledger writes the audit entries of a commit as one group of a chain.
 type Ledger interface {
-	// Enter writes entries within the transaction that is about to commit. done must be called with its outcome: true once
-	// it is committed, false when it is not or nobody knows.
-	Enter(ctx context.Context, q Querier, entries []authz.AuditEntry) (done func(committed bool), err error)
+	// Enter writes entries within the transaction that is about to commit. done must be called with its outcome: nil once it
+	// is committed, ErrUndone when it is not, any other error when nobody knows.
+	Enter(ctx context.Context, q Querier, entries []authz.AuditEntry) (done func(error), err error)
 }
 
 // keeping is an Engine whose transactions leave audit entries behind.
@@ -88,16 +88,19 @@ func (l *ledger) give(c *chain) {
 }
 
 // Enter writes a group. A chain whose last commit has an unknown outcome is not continued: whatever it was, the chain is whole.
-func (l *ledger) Enter(ctx context.Context, q Querier, entries []authz.AuditEntry) (func(bool), error) {
+func (l *ledger) Enter(ctx context.Context, q Querier, entries []authz.AuditEntry) (func(error), error) {
 	before := l.take()
 	after, err := l.enter(ctx, q, before, entries)
 	if err != nil {
 		l.give(before) // the transaction is undone
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	return func(committed bool) {
-		if committed {
+	return func(err error) {
+		switch {
+		case err == nil:
 			l.give(after())
+		case errors.Is(err, ErrUndone):
+			l.give(before)
 		}
 	}, nil
 }
