@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -39,14 +40,13 @@ func (l *link) Flush(ctx context.Context) error {
 		return nil
 	}
 	l.begun = true
-	if len(steps) == 1 && steps[0].Read == nil {
-		args, err := plain(steps[0].Args)
-		if err != nil {
-			return err
-		}
-		tag, err := l.conn.Exec(ctx, steps[0].Text, args...)
-		affected(&steps[0], tag)
-		return err
+	return send(ctx, l.conn, steps)
+}
+
+// send runs steps on one journey.
+func send(ctx context.Context, conn *pgx.Conn, steps []sqlstore.Step) error {
+	if len(steps) == 1 {
+		return sendOne(ctx, conn, &steps[0])
 	}
 	batch := &pgx.Batch{}
 	for i := range steps {
@@ -56,13 +56,30 @@ func (l *link) Flush(ctx context.Context) error {
 		}
 		batch.Queue(steps[i].Text, args...)
 	}
-	answers := l.conn.SendBatch(ctx, batch)
+	answers := conn.SendBatch(ctx, batch)
 	for i := range steps {
 		if err := read(answers, &steps[i]); err != nil {
 			return errors.Join(err, ignore(answers.Close()))
 		}
 	}
 	return answers.Close()
+}
+
+func sendOne(ctx context.Context, conn *pgx.Conn, s *sqlstore.Step) error {
+	args, err := plain(s.Args)
+	if err != nil {
+		return err
+	}
+	if s.Read == nil {
+		tag, err := conn.Exec(ctx, s.Text, args...)
+		affected(s, tag)
+		return err
+	}
+	found, err := conn.Query(ctx, s.Text, args...)
+	if err != nil {
+		return err
+	}
+	return readAll(found, s)
 }
 
 // ignore drops the error that follows from one that is known already.
@@ -78,9 +95,13 @@ func read(answers pgx.BatchResults, s *sqlstore.Step) error {
 	if err != nil {
 		return err
 	}
+	return readAll(found, s)
+}
+
+func readAll(found pgx.Rows, s *sqlstore.Step) error {
 	defer found.Close()
 	if err := s.Read(rows{found}); err != nil {
-		return err
+		return cmp.Or(found.Err(), err) // no row, because the statement failed
 	}
 	found.Close()
 	return found.Err()

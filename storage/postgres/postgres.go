@@ -80,7 +80,7 @@ func (e *engine) start(ctx context.Context, keep bool) error {
 }
 
 // Reader runs on any connection.
-func (e *engine) Reader() sqlstore.Querier { return marked{e.db} }
+func (e *engine) Reader() sqlstore.Querier { return reader{marked{e.db}, e} }
 
 // Snapshot reads in one transaction at REPEATABLE READ.
 func (e *engine) Snapshot(ctx context.Context, work func(context.Context, sqlstore.Querier) error) error {

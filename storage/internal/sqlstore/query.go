@@ -44,12 +44,7 @@ func touch(ctx context.Context, q Querier, s query) error {
 
 // one reads the only row; none is ErrNotFound.
 func one(ctx context.Context, q Querier, s query, into ...any) error {
-	rows, err := q.QueryContext(ctx, s.text, s.args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	return only(rows, into)
+	return together(ctx, q, s.into(into...))
 }
 
 // only reads the only row. It goes on to the end of the result, because SQLite promises that an UPDATE … RETURNING has happened
@@ -73,20 +68,22 @@ func only(rows Rows, into []any) error {
 
 // all reads every row; scan reads the current one.
 func all[T any](ctx context.Context, q Querier, s query, scan func(Rows) (T, error)) ([]T, error) {
-	rows, err := q.QueryContext(ctx, s.text, s.args...)
+	var list []T
+	err := together(ctx, q, Step{Text: s.text, Args: s.args, Read: func(rows Rows) error {
+		list = nil // it may be repeated
+		for rows.Next() {
+			item, err := scan(rows)
+			if err != nil {
+				return err
+			}
+			list = append(list, item)
+		}
+		return rows.Err()
+	}})
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	var list []T
-	for rows.Next() {
-		item, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, item)
-	}
-	return list, rows.Err()
+	return list, nil
 }
 
 // single turns a list of at most one into its item, or ErrNotFound.

@@ -43,8 +43,18 @@ func Later(ctx context.Context, q Querier, s Step) error {
 	return s.now(ctx, q)
 }
 
+// Traveller is a Querier outside of transactions on which a journey costs more than a statement.
+type Traveller interface {
+	Querier
+	// Together runs steps on one journey. They are repeated where nothing of them can have happened.
+	Together(ctx context.Context, steps ...Step) error
+}
+
 // together runs steps on one journey.
 func together(ctx context.Context, q Querier, steps ...Step) error {
+	if t, is := q.(Traveller); is {
+		return t.Together(ctx, steps...)
+	}
 	queue, is := queueOf(q)
 	if is {
 		queue.Later(steps...)
