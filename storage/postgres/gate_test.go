@@ -166,3 +166,52 @@ func TestSweepLetsWhatWasProlonged(t *testing.T) {
 		t.Errorf("got %v: the sweep has forgotten what was just used", err)
 	}
 }
+
+// A mint that has to wait, for a row that somebody else holds, holds up nobody who needs another.
+func TestOneWhoWaitsHoldsUpNobody(t *testing.T) {
+	one, _, raw := twoNodes(t)
+	ctx, other := t.Context(), provision.DeviceID{2}
+	if err := one.AddDevice(ctx, authz.Device{ID: other, Name: "back", Owner: "alice", RootKey: make([]byte, 32)}); err != nil {
+		t.Fatal(err)
+	}
+	mintFor := func(d provision.DeviceID) error {
+		return one.Mint(ctx, authz.MintSpec{Now: now, Parties: authz.Parties{Device: d}}, func(m authz.Minting) (authz.Issued, error) {
+			return authz.Issued{Token: authz.TokenRecord{ID: binary.BigEndian.AppendUint64(d[:], m.Sequence), Hash: make([]byte, 33), Device: d, Expires: now.Add(time.Hour)}}, nil
+		})
+	}
+	if err := errors.Join(mintFor(device), mintFor(other)); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := raw.BeginTx(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(`SELECT value FROM sequences WHERE device_id = $1 FOR UPDATE`, device[:]); err != nil {
+		t.Fatal(err)
+	}
+	const each = 6
+	waiting, free := make(chan error, each), make(chan error, each)
+	for range each {
+		go func() { waiting <- mintFor(device) }()
+		go func() { free <- mintFor(other) }()
+	}
+	for range each {
+		if err := <-free; err != nil {
+			t.Error(err)
+		}
+	}
+	select {
+	case err := <-waiting:
+		t.Errorf("it did not wait: %v", err)
+	default:
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	for range each {
+		if err := <-waiting; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -182,6 +182,11 @@ func (e *engine) Gate(alone bool) string {
 	return `SELECT pg_advisory_xact_lock_shared(7809130461)`
 }
 
+// Impatience makes a lock that is not had soon an error.
+func (e *engine) Impatience() string {
+	return fmt.Sprintf("SET LOCAL lock_timeout = %d", sharedWait.Milliseconds())
+}
+
 // Together is the number of transactions that mint: while one waits for the disk the other works.
 func (e *engine) Together() int { return mintConnections }
 

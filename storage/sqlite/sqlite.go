@@ -185,6 +185,9 @@ func (e *engine) Insert(ctx context.Context, q sqlstore.Querier, statement strin
 // Gate is nothing: a writer holds the whole database.
 func (e *engine) Gate(bool) string { return "" }
 
+// Impatience is nothing: nobody else has locks.
+func (e *engine) Impatience() string { return "" }
+
 // Together is one: there is one writer, and what waits for it shares its commit.
 func (e *engine) Together() int { return 1 }
 

@@ -23,12 +23,12 @@ func (s *Store) Mint(ctx context.Context, spec authz.MintSpec, issue func(authz.
 		return fmt.Errorf("mint: %w", err)
 	}
 	m := &mint{ctx: ctx, spec: &spec, issue: issue, next: make(chan step, 1)}
-	switch s.mints.join(m, s.engine.Together()) {
-	case stepLead:
-		s.lead(ctx, m)
-	case stepAlone:
+	next := s.mints.join(m, s.engine.Together())
+	if next == stepLead {
+		next = s.lead(ctx, m)
+	}
+	if next == stepAlone {
 		s.alone(ctx, m)
-	case stepDone:
 	}
 	if m.panicked != nil {
 		panic(m.panicked)
@@ -119,53 +119,49 @@ func (w *mints) leave() {
 var (
 	errAlone   = errors.New("each by itself")
 	errNothing = errors.New("all were refused")
+	errBroken  = errors.New("the transaction broke off")
 )
 
-// lead runs a transaction for its own mint and those that wait when it begins.
-func (s *Store) lead(ctx context.Context, m *mint) {
-	batch := []*mint{m}
-	err := s.transact(ctx, func() []*mint {
+// lead runs a transaction for its own mint and those that wait when it begins, and says what becomes of its own.
+func (s *Store) lead(ctx context.Context, m *mint) (next step) {
+	batch, err := []*mint{m}, errBroken
+	defer func() { // after a panic too: the others are answered, and somebody leads
+		s.mints.leave()
+		if errors.Is(err, errAlone) || errors.Is(err, ErrUndone) {
+			next = stepAlone
+		}
+		for _, other := range batch {
+			if err != nil && !errors.Is(err, errNothing) {
+				other.err = err // also where it was refused: what for may have been undone
+			}
+			if other != m {
+				other.next <- next
+			}
+		}
+	}()
+	err = s.transact(ctx, true, func() []*mint {
 		batch = s.mints.take(m)
 		return batch
 	})
-	s.mints.leave()
-	next := stepDone
-	if errors.Is(err, errAlone) || len(batch) > 1 && errors.Is(err, ErrUndone) {
-		next = stepAlone
-	} else if err != nil && !errors.Is(err, errNothing) {
-		for _, other := range batch { // those that were refused too: what they were refused for may have been undone
-			other.err = s.outcome(err)
-		}
-	}
-	for _, other := range batch[1:] {
-		other.next <- next
-	}
-	if next == stepAlone {
-		s.alone(ctx, m)
-	}
+	return stepDone
 }
 
 func (s *Store) alone(ctx context.Context, m *mint) {
-	err := s.transact(ctx, func() []*mint { return []*mint{m} })
-	if !errors.Is(err, errNothing) {
-		m.err = s.outcome(err)
-	}
-}
-
-// outcome says in the contract's words why a token could not be stored.
-func (s *Store) outcome(err error) error {
+	err := s.transact(ctx, false, func() []*mint { return []*mint{m} })
 	if errors.Is(err, ErrUndone) {
-		return fmt.Errorf("token: %w", s.meaning(err))
+		err = fmt.Errorf("token: %w", s.meaning(err))
 	}
-	return err
+	if !errors.Is(err, errNothing) {
+		m.err = err
+	}
 }
 
 // transact runs one transaction for the mints that take gives, which is asked once.
-func (s *Store) transact(ctx context.Context, take func() []*mint) error {
+func (s *Store) transact(ctx context.Context, shared bool, take func() []*mint) error {
 	take = sync.OnceValue(take)
 	var t *transaction
 	err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
-		t = &transaction{Store: s, q: q, batch: take()}
+		t = &transaction{Store: s, q: q, shared: shared, batch: take()}
 		return t.run(ctx)
 	})
 	if err == nil {
@@ -178,6 +174,7 @@ func (s *Store) transact(ctx context.Context, take func() []*mint) error {
 type transaction struct {
 	*Store
 	q         Querier
+	shared    bool // others wait for it, so it waits for nobody for long, and each runs by itself if it fails
 	batch     []*mint
 	live      []*mint // those that were not refused
 	mark      mark
@@ -198,7 +195,11 @@ func (t *transaction) run(ctx context.Context) error {
 	if len(t.live) == 0 {
 		return t.nothing()
 	}
-	first := append(t.gate(many), t.mark.read())
+	var first []Step
+	if text := t.engine.Impatience(); text != "" && t.shared {
+		first = append(first, Step{Text: text}) // by itself a mint waits for what only it needs
+	}
+	first = append(append(first, t.gate(many)...), t.mark.read())
 	phases := []func(context.Context) error{t.spend, t.check, t.number, t.issueAll, t.keepAll}
 	if t.early() {
 		first = append(first, t.numbers()...)
@@ -223,7 +224,7 @@ func (t *transaction) run(ctx context.Context) error {
 
 // failed says what an error of the database means for a transaction: which mint it is of is not known.
 func (t *transaction) failed(err error) error {
-	if len(t.batch) > 1 {
+	if t.shared {
 		return errAlone
 	}
 	return err
@@ -259,7 +260,7 @@ func (t *transaction) each(do func(*mint) error, refusal func(error) bool) error
 			continue
 		}
 		m.err = err
-		if len(t.batch) > 1 && (m.wrote || !refusal(err)) {
+		if len(t.batch) > 1 && m.wrote || t.shared && !refusal(err) {
 			return errAlone
 		}
 		if !refusal(err) {

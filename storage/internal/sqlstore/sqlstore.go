@@ -63,6 +63,8 @@ type Engine interface {
 	// Gate is a statement that lets transactions pass together, or one alone: it waits for all before it and holds up all
 	// after it until it ends. "" where every transaction that writes is alone anyway.
 	Gate(alone bool) string
+	// Impatience is a statement by which the rest of a transaction waits only shortly for others' locks. "" where there are none.
+	Impatience() string
 	// Together is how many transactions that mint gain from running at the same time.
 	Together() int
 	// Conflict tells what an error of a statement means.
