@@ -166,7 +166,21 @@ func neighboursFailAlone(t *testing.T, db Database) {
 			t.Errorf("%s: got error %v", like.name, err)
 		}
 	})
-	total := 0
+	total := countNeighbours(t, succeeded, rounds)
+	if len(numbers) < rounds {
+		t.Errorf("%d numbers for %d tokens", len(numbers), rounds)
+	}
+	equal(t, "tokens", len(get(store.TokensOf(ctx, lock(1).ID, evening))(t)), total)
+	equal(t, "audit entries", len(get(store.AuditTail(ctx, 1000))(t)), total)
+	for i := range rounds { // none of them was spent
+		s := spec(fmt.Sprint("kept ", i))
+		must(t, store.Mint(ctx, s, issue(token(fmt.Sprint("after ", i)))))
+	}
+}
+
+// countNeighbours compares how many of each kind were minted, and gives how many that are in all.
+func countNeighbours(t *testing.T, succeeded []atomic.Int64, rounds int64) (total int) {
+	t.Helper()
 	for kind, like := range neighbours {
 		want := int64(0)
 		if like.once {
@@ -177,15 +191,7 @@ func neighboursFailAlone(t *testing.T, db Database) {
 		equal(t, like.name+", minted", succeeded[kind].Load(), want)
 		total += int(want)
 	}
-	if len(numbers) < rounds {
-		t.Errorf("%d numbers for %d tokens", len(numbers), rounds)
-	}
-	equal(t, "tokens", len(get(store.TokensOf(ctx, lock(1).ID, evening))(t)), total)
-	equal(t, "audit entries", len(get(store.AuditTail(ctx, 1000))(t)), total)
-	for i := range rounds { // none of them was spent
-		s := spec(fmt.Sprint("kept ", i))
-		must(t, store.Mint(ctx, s, issue(token(fmt.Sprint("after ", i)))))
-	}
+	return total
 }
 
 // guarded turns a panic into its value.
