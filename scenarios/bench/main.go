@@ -1,5 +1,5 @@
-// Command bench measures this machine: the token endpoint, the push to a lock, CoAP over UDP and OSCORE, offline acceptance and
-// token sizes. Each figure stands beside its floor from the same run, because only the ratio can be promised: rates on a
+// Command bench measures this machine: the token endpoint over HTTP and CoAP, introspection, both stores, memory, the push to a
+// lock, CoAP over UDP and OSCORE, offline acceptance and token sizes. Each figure stands beside its floor from the same run, because only the ratio can be promised: rates on a
 // shared machine move by up to two within an hour. It judges goals but does not fail for one that was missed.
 package main
 
@@ -35,7 +35,7 @@ func main() {
 	bin := flag.String("bin", "bin", "folder of the programs, as make build fills it")
 	span := flag.Duration("span", 2*time.Second, "how long each load lasts")
 	samples := flag.Int("samples", 500, "how often what is timed one by one is done")
-	part := flag.String("part", "", "run only this part: sizes, oscore, coap, accept, push or token")
+	part := flag.String("part", "", "run only this part: sizes, oscore, coap, accept, push, token, store, coaptoken, postgres, memory or million")
 	flag.Parse()
 	exit(run(options{bin: *bin, span: *span, samples: *samples, json: *asJSON, part: *part}))
 }
@@ -86,7 +86,10 @@ func (b *bench) parts(ctx context.Context, only string) error {
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context) error
-	}{{"sizes", b.sizes}, {"oscore", b.oscore}, {"coap", b.coap}, {"accept", b.accept}, {"push", b.push}, {"token", b.token}} {
+	}{
+		{"sizes", b.sizes}, {"oscore", b.oscore}, {"coap", b.coap}, {"accept", b.accept}, {"push", b.push}, {"token", b.token},
+		{"store", b.embedded}, {"coaptoken", b.coapToken}, {"postgres", b.postgres}, {"memory", b.memory}, {"million", b.million},
+	} {
 		if only != "" && only != part.name {
 			continue
 		}

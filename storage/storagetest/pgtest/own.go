@@ -51,3 +51,24 @@ func (o *Server) Start() {
 	}
 	o.up = true
 }
+
+// Cluster is a PostgreSQL for programs that are no tests.
+type Cluster struct {
+	URL string
+	PID int // of the process whose children do the work
+
+	s *server
+}
+
+// NewCluster starts one, which somebody has to Close.
+func NewCluster() (*Cluster, error) {
+	s, err := start()
+	if err != nil {
+		return nil, fmt.Errorf("PostgreSQL: %w", err)
+	}
+	url := fmt.Sprintf("postgres://postgres@127.0.0.1:%s/postgres?sslmode=disable", s.port)
+	return &Cluster{URL: url, PID: s.process.Process.Pid, s: s}, nil
+}
+
+// Close stops it and removes its files.
+func (c *Cluster) Close() { c.s.stop() }
