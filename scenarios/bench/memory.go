@@ -79,11 +79,12 @@ func (b *bench) millionEmbedded(ctx context.Context) error {
 		return err
 	}
 	defer func() { s.stop() }()
-	m, err := b.newMinter(ctx, "sqlite:"+filepath.Join(b.dir, "millionalone.db"))
+	alone := filepath.Join(b.dir, "millionalone.db")
+	m, err := b.newMinter(ctx, "sqlite:"+alone)
 	if err != nil {
 		return err
 	}
-	defer m.store.Close()
+	defer func() { m.store.Close() }()
 	if err := s.restart(ctx); err != nil {
 		return err
 	}
@@ -94,10 +95,14 @@ func (b *bench) millionEmbedded(ctx context.Context) error {
 	file := filepath.Join(s.dir, "latchkey.db")
 	small, smallSize := s.weight(), size(file)
 	s.stop()
-	for _, path := range []string{file, filepath.Join(b.dir, "millionalone.db")} {
+	m.store.Close()
+	for _, path := range []string{file, alone} {
 		if err := fill(ctx, "sqlite", "file:"+path, sqliteGrants); err != nil {
 			return fmt.Errorf("fill: %w", err)
 		}
+	}
+	if m, err = m.again(ctx, "sqlite:"+alone); err != nil {
+		return err
 	}
 	if err := s.start(ctx); err != nil {
 		return err
@@ -213,10 +218,11 @@ var (
 		`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ` + fmt.Sprint(grants) + `)
 			INSERT INTO grants (id, owner, to_user, to_client` + grantFields + `) SELECT randomblob(8), owner, 'guest' || i, ''` + grantFields + `
 			FROM (SELECT * FROM grants LIMIT 1), n`,
+		`PRAGMA wal_checkpoint(TRUNCATE)`,
 	}
 	postgresGrants = []string{
 		`SET session_replication_role = replica`, // no triggers: the server that minds them is stopped
-		`INSERT INTO grants (id, owner, to_user, to_client` + grantFields + `) SELECT decode(lpad(to_hex(i), 16, 'f'), 'hex'), owner, 'guest' || i, ''` + grantFields + `
+		`INSERT INTO grants (id, owner, to_user, to_client` + grantFields + `) SELECT decode('a' || lpad(to_hex(i), 15, '0'), 'hex'), owner, 'guest' || i, ''` + grantFields + `
 			FROM (SELECT * FROM grants LIMIT 1) g, generate_series(1, ` + fmt.Sprint(grants) + `) i`,
 		`VACUUM ANALYZE grants`,
 	}

@@ -44,6 +44,14 @@ func (b *bench) newMinter(ctx context.Context, url string) (*minter, error) {
 	return m, nil
 }
 
+// again opens the store of one that was closed.
+func (m *minter) again(ctx context.Context, url string) (*minter, error) {
+	store, err := storage.Open(ctx, url, storage.Options{Key: storage.StoreKey{1}})
+	next := &minter{store: store, device: m.device}
+	next.number.Store(m.number.Load())
+	return next, err
+}
+
 // mint is what the store does for a token, its audit entry included.
 func (m *minter) mint(ctx context.Context) error {
 	now, n := time.Now(), m.number.Add(1)
