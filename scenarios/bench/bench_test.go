@@ -3,14 +3,56 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/pop/provision"
+	"github.com/latchkey-ace/latchkey/scenarios/stage"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
+
+var programs string // folder of them
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == helloCommand {
+		exit(serveHello())
+	}
+	if len(os.Args) == 3 && os.Args[1] == coapCommand {
+		exit(serveCoAP(os.Args[2]))
+	}
+	os.Exit(stage.WithPrograms(func(bin string) int {
+		programs = bin
+		return m.Run()
+	}))
+}
+
+// TestParts: each part of what a server is measured by runs to its end, and every figure is there.
+func TestParts(t *testing.T) {
+	for part, goals := range map[string]int{"token": 8, "store": 2, "coaptoken": 4, "postgres": 7, "memory": 3, "million": 12} {
+		t.Run(part, func(t *testing.T) {
+			b := &bench{bin: programs, dir: t.TempDir(), span: 50 * time.Millisecond, samples: 10, grants: 1000}
+			if err := b.parts(t.Context(), part); err != nil {
+				t.Fatal(err)
+			}
+			judged := 0
+			for _, r := range b.table.rows {
+				if r.OK != nil {
+					judged++
+				}
+				if math.IsNaN(r.Figure) || math.IsInf(r.Figure, 0) {
+					t.Errorf("%s: %f", r.What, r.Figure)
+				}
+			}
+			if judged != goals {
+				t.Errorf("%d figures have a goal, want %d", judged, goals)
+			}
+		})
+	}
+}
 
 // TestTokenSizes holds the sizes, which no machine changes, to their goals.
 func TestTokenSizes(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/coapsec"
@@ -13,7 +12,7 @@ import (
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
 
-const coapTokenPart = "Token endpoint over CoAP and OSCORE, 16 under way, durable on SQLite; the floors are a bare UDP loop and one ES256 signature"
+const coapTokenPart = "Token endpoint over CoAP and OSCORE, 16 clients, durable on SQLite; the floors are a bare UDP loop and one ES256 signature"
 
 // caller is a client on CoAP: one socket, one security context.
 type caller struct {
@@ -22,16 +21,14 @@ type caller struct {
 	to       netip.AddrPort
 }
 
-func (s *stand) caller(ctx context.Context) (*caller, error) {
+func (s *stand) caller(ctx context.Context, by bridge) (*caller, error) {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	c := &caller{endpoint: coapsec.NewEndpoint(conn, nil, coapsec.EndpointOptions{})}
 	go func() { _ = c.endpoint.Serve(ctx) }() // ends with Close
-	c.channel = coapsec.NewChannel(
-		oscore.Params{MasterSecret: s.bridge.secret, SenderID: s.bridge.id, RecipientID: s.bridge.server}, coapsec.ChannelOptions{Device: true},
-	)
+	c.channel = coapsec.NewChannel(oscore.Params{MasterSecret: by.secret, SenderID: by.id, RecipientID: by.server}, coapsec.ChannelOptions{Device: true})
 	c.to, err = netip.ParseAddrPort(s.coap)
 	return c, err
 }
@@ -49,29 +46,34 @@ func (c *caller) token(ctx context.Context, device string) error {
 	return err
 }
 
-// called keeps 16 requests of one client under way.
+// called keeps a request of each client under way.
 func (b *bench) called(ctx context.Context, s *stand, device string) (load, error) {
-	c, err := s.caller(ctx)
-	if err != nil {
-		return load{}, err
-	}
-	defer c.endpoint.Close()
-	if err := c.token(ctx, device); err != nil { // and with it the security context
-		return load{}, err
+	free := make(chan *caller, len(s.bridges))
+	for _, by := range s.bridges {
+		c, err := s.caller(ctx, by)
+		if err != nil {
+			return load{}, err
+		}
+		defer c.endpoint.Close()
+		if err := c.token(ctx, device); err != nil { // and with it the security context
+			return load{}, err
+		}
+		free <- c
 	}
 	before, err := s.cpu()
 	if err != nil {
 		return load{}, err
 	}
-	began := time.Now()
-	got, err := b.busy(coapWindow, func() error { return c.token(ctx, device) })
+	got, err := b.busy(len(s.bridges), func() error {
+		c := <-free
+		defer func() { free <- c }()
+		return c.token(ctx, device)
+	})
 	if err != nil {
 		return load{}, err
 	}
-	elapsed := time.Since(began)
 	after, err := s.cpu()
-	count := float64(len(got.took))
-	got.rate, got.cpu = count/elapsed.Seconds(), float64((after-before).Microseconds())/count
+	got.cpu = float64((after - before).Microseconds()) / float64(len(got.took))
 	return got, err
 }
 

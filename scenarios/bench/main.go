@@ -20,6 +20,7 @@ type bench struct {
 	dir     string        // for everything that is kept
 	span    time.Duration // of each load
 	samples int           // of what is timed one by one
+	grants  int           // that are a million
 	table   table
 }
 
@@ -68,7 +69,7 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{bin: bin, dir: dir, span: o.span, samples: o.samples}
+	b := &bench{bin: bin, dir: dir, span: o.span, samples: o.samples, grants: 1_000_000}
 	began := time.Now()
 	if err := b.parts(ctx, o.part); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/storage/storagetest/pgtest"
@@ -14,7 +15,6 @@ import (
 const (
 	memoryPart  = "Memory and start of the server on the built-in store"
 	millionPart = "With a million live grants; the floor is the same before they were there"
-	grants      = 1_000_000
 	bearable    = 1.2 // times the cost without them
 	readyGoal   = 150.0
 	idleGoal    = 40.0
@@ -38,7 +38,7 @@ func (b *bench) memory(ctx context.Context) error {
 		return err
 	}
 	minute := *b
-	minute.span = 30 * b.span
+	minute.span = 30 * b.span // of the usual two seconds, so that what is told is told of a minute
 	if _, err := minute.load(ctx, s.process, s.token("monitor"), 64); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (b *bench) millionEmbedded(ctx context.Context) error {
 	s.stop()
 	m.store.Close()
 	for _, path := range []string{file, alone} {
-		if err := fill(ctx, "sqlite", "file:"+path, sqliteGrants); err != nil {
+		if err := fill(ctx, "sqlite", "file:"+path, sqliteGrants(b.grants)); err != nil {
 			return fmt.Errorf("fill: %w", err)
 		}
 	}
@@ -113,8 +113,8 @@ func (b *bench) millionEmbedded(ctx context.Context) error {
 	}
 	b.compare("", before, after)
 	b.table.add(
-		row{Part: millionPart, What: "file of the store, each grant", Figure: float64(size(file)-smallSize) / grants, Unit: "bytes"}.atMost(grantGoal),
-		row{Part: millionPart, What: "resident, each grant", Figure: (s.weight() - small) * (1 << 20) / grants, Unit: "bytes"}.atMost(grantGoal),
+		row{Part: millionPart, What: "file of the store, each grant", Figure: float64(size(file)-smallSize) / float64(b.grants), Unit: "bytes"}.atMost(grantGoal),
+		row{Part: millionPart, What: "resident, each grant", Figure: (s.weight() - small) * (1 << 20) / float64(b.grants), Unit: "bytes"}.atMost(grantGoal),
 	)
 	return nil
 }
@@ -193,7 +193,7 @@ func (b *bench) millionPostgres(ctx context.Context) error {
 		return err
 	}
 	s.stop()
-	if err := fill(ctx, "pgx", db.URL, postgresGrants); err != nil {
+	if err := fill(ctx, "pgx", db.URL, postgresGrants(b.grants)); err != nil {
 		return fmt.Errorf("fill: %w", err)
 	}
 	if err := s.start(ctx); err != nil {
@@ -210,23 +210,27 @@ func (b *bench) millionPostgres(ctx context.Context) error {
 // grantFields are copied from a grant that the store wrote; each copy has an id and a receiver of its own, and no end.
 const grantFields = `, device_id, rights, starts_at, ends_at, once, spent, created_at, revoked_at, confirmed_at, suspended_at, expires_at`
 
-var (
-	sqliteGrants = []string{
-		// The store alone has no grant yet.
+// sqliteGrants adds n grants. The store alone has none to copy.
+func sqliteGrants(n int) []string {
+	return []string{
 		`INSERT INTO grants (id, owner, to_user, to_client` + grantFields + `) SELECT x'0000000000000001', 'alice', 'guest', '', id, x'8182602f01', 0, 0, 0, x'80', 1, 0, 0, 0, 0
 			FROM devices WHERE NOT EXISTS (SELECT 1 FROM grants) LIMIT 1`,
-		`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ` + fmt.Sprint(grants) + `)
+		`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ` + strconv.Itoa(n) + `)
 			INSERT INTO grants (id, owner, to_user, to_client` + grantFields + `) SELECT randomblob(8), owner, 'guest' || i, ''` + grantFields + `
 			FROM (SELECT * FROM grants LIMIT 1), n`,
 		`PRAGMA wal_checkpoint(TRUNCATE)`,
 	}
-	postgresGrants = []string{
-		`SET session_replication_role = replica`, // no triggers: the server that minds them is stopped
+}
+
+// postgresGrants adds n grants, without triggers: the server that minds them is stopped.
+func postgresGrants(n int) []string {
+	return []string{
+		`SET session_replication_role = replica`,
 		`INSERT INTO grants (id, owner, to_user, to_client` + grantFields + `) SELECT decode('a' || lpad(to_hex(i), 15, '0'), 'hex'), owner, 'guest' || i, ''` + grantFields + `
-			FROM (SELECT * FROM grants LIMIT 1) g, generate_series(1, ` + fmt.Sprint(grants) + `) i`,
+			FROM (SELECT * FROM grants LIMIT 1) g, generate_series(1, ` + strconv.Itoa(n) + `) i`,
 		`VACUUM ANALYZE grants`,
 	}
-)
+}
 
 func fill(ctx context.Context, driver, name string, statements []string) error {
 	db, err := sql.Open(driver, name)

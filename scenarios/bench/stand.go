@@ -6,9 +6,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/pop/jose"
 	"github.com/latchkey-ace/latchkey/scenarios/stage"
 )
 
@@ -36,7 +34,7 @@ type stand struct {
 	dir        string
 	http, coap string
 	secrets    map[string]string // of clients
-	bridge     bridge            // a client over CoAP
+	bridges    []bridge          // clients over CoAP: what one asks is answered in turn
 	started    time.Duration     // from its start to its being ready
 }
 
@@ -87,23 +85,36 @@ func (s *stand) addClients(ctx context.Context) error {
 		}
 		s.secrets[id] = client.Secret
 	}
-	s.bridge = bridge{secret: random(16), id: []byte{0xB1}, server: []byte{0x01}}
-	keys := fmt.Sprintf(`{"master_secret":"%x","client_id":"%x","server_id":"%x"}`, s.bridge.secret, s.bridge.id, s.bridge.server)
-	file := filepath.Join(s.dir, "bridge.json")
-	if err := os.WriteFile(file, []byte(keys), 0o600); err != nil {
-		return err
+	for _, device := range []string{"monitor", "door", "meter", "calendar"} {
+		if err := s.grant(ctx, "gateway", device); err != nil {
+			return err
+		}
 	}
-	if _, err := s.latchkey(ctx, "client add bridge --auth-method oscore --grant-type client_credentials --import "+file); err != nil {
-		return err
-	}
-	for _, client := range []string{"gateway", "bridge"} {
-		for _, device := range []string{"monitor", "door", "meter", "calendar"} {
-			if _, err := s.latchkey(ctx, "grant add --owner alice --to-client "+client+" --allow view --device "+device); err != nil {
-				return err
-			}
+	for n := range coapWindow {
+		if err := s.addBridge(ctx, byte(n)); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (s *stand) grant(ctx context.Context, client, device string) error {
+	_, err := s.latchkey(ctx, "grant add --owner alice --to-client "+client+" --allow view --device "+device)
+	return err
+}
+
+// addBridge registers a client over CoAP with rights on both devices.
+func (s *stand) addBridge(ctx context.Context, n byte) error {
+	b := bridge{secret: random(16), id: []byte{0xB1, n}, server: []byte{0x01}}
+	s.bridges = append(s.bridges, b)
+	name := fmt.Sprintf("bridge%d", n)
+	file := filepath.Join(s.dir, name+".json")
+	keys := fmt.Sprintf(`{"master_secret":"%x","client_id":"%x","server_id":"%x"}`, b.secret, b.id, b.server)
+	if err := os.WriteFile(file, []byte(keys), 0o600); err != nil {
+		return err
+	}
+	_, err := s.latchkey(ctx, "client add "+name+" --auth-method oscore --grant-type client_credentials --import "+file)
+	return errors.Join(err, s.grant(ctx, name, "monitor"), s.grant(ctx, name, "door"))
 }
 
 // start runs the server. One client asks as fast as it can, which the limits are there to stop.
@@ -178,26 +189,21 @@ func (s *stand) inquiry(ctx context.Context) (request, error) {
 // prover makes DPoP proofs for one address.
 type prover struct {
 	key     *ecdsa.PrivateKey
-	head    string
 	address string
 }
 
 func newProver(address string) *prover {
 	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader) // never fails
-	point, _ := key.PublicKey.Bytes()                         // of a key that is on its curve
-	head := fmt.Sprintf(`{"typ":"dpop+jwt","alg":"ES256","jwk":{"kty":"EC","crv":"P-256","x":%q,"y":%q}}`, text64(point[1:33]), text64(point[33:]))
-	return &prover{key: key, head: text64([]byte(head)), address: address}
+	return &prover{key: key, address: address}
 }
 
 func (p *prover) proof() string {
-	claims := fmt.Sprintf(`{"htm":"POST","htu":%q,"jti":%q,"iat":%d}`, p.address, hex.EncodeToString(random(16)), time.Now().Unix())
-	signed := p.head + "." + text64([]byte(claims))
-	digest := sha256.Sum256([]byte(signed))
-	r, s, _ := ecdsa.Sign(rand.Reader, p.key, digest[:]) // never fails
-	return signed + "." + text64(append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...))
+	proof, err := jose.Prove(jose.ProofFor{Method: http.MethodPost, URL: p.address}, p.key, time.Now(), rand.Reader)
+	if err != nil {
+		return err.Error() // which the server will not take for one
+	}
+	return proof
 }
-
-func text64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 // helloProcess says hello over HTTP.
 type helloProcess struct{ *process }
