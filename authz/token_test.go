@@ -20,6 +20,7 @@ import (
 type attempt struct {
 	caller authz.Client
 	in     *ace.TokenRequest
+	dpop   []byte        // thumbprint of the key that is proved
 	late   time.Duration // how long after the right one
 }
 
