@@ -149,7 +149,9 @@ func TestRefusedDPoP(t *testing.T) {
 		p := w.forAPI(w.asserted(k.signer), "DPoP", proof, "X-Forwarded-Host", "forwarded.example")
 		w.wantError(name, p, 400, "invalid_dpop_proof")
 	}
-	p := w.forAPI(w.asserted(k.signer), "DPoP", says(), "DPoP", says())
+	p := w.forAPI(w.asserted(k.signer), "DPoP", says("htu", "http://other.example/token"), "Host", "other.example")
+	w.wantError("§4.3 9: the host that the request names", p, 400, "invalid_dpop_proof")
+	p = w.forAPI(w.asserted(k.signer), "DPoP", says(), "DPoP", says())
 	w.wantError("§4.3 1: two headers", p, 400, "invalid_dpop_proof")
 	w.wantError("no proof (HolderOfKeyRequired)", w.forAPI(w.asserted(k.signer)), 400, "invalid_request")
 }
@@ -188,6 +190,14 @@ func TestProofInParallel(t *testing.T) {
 	}
 }
 
+// flipped is another letter of base64url.
+func flipped(letter byte) string {
+	if letter == 'A' {
+		return "B"
+	}
+	return "A"
+}
+
 // TestNonces: RFC 9449 §8. Two nodes know each other's nonces, and a phone with a wrong clock is let in by one.
 func TestNonces(t *testing.T) {
 	w := newWorld(t)
@@ -213,7 +223,7 @@ func TestNonces(t *testing.T) {
 	if p := w.forAPI(w.asserted(k.signer), "DPoP", prove(nonce, w.clock.now().Add(-24*time.Hour))); p.StatusCode != 200 {
 		t.Errorf("a clock of yesterday: %d %s", p.StatusCode, p.body)
 	}
-	for name, bad := range map[string]string{"cut": nonce[:len(nonce)-1], "longer": nonce + "A", "of nobody": base64url("12345678901234567890"), "text": "nonce"} {
+	for name, bad := range map[string]string{"cut": nonce[:len(nonce)-1], "longer": nonce + "A", "of nobody": base64url("12345678901234567890"), "text": "nonce", "of this minute, made up": nonce[:8] + flipped(nonce[8]) + nonce[9:]} {
 		p := ask(bad)
 		w.wantError(name, p, 400, "use_dpop_nonce")
 		if p.Header.Get("DPoP-Nonce") != nonce {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -167,6 +168,7 @@ func badQuestions(secret string) []badToken {
 		{name: "Basic with a malformed escape", kind: formType, body: own, headers: []string{"Authorization", basic("gateway", "%zz")}, status: 401, code: "invalid_client"},
 		{name: "a bearer token", kind: formType, body: own + "&client_id=gateway&client_secret=" + secret, headers: []string{"Authorization", "Bearer x"}, status: 401, code: "invalid_client"},
 		{name: "credentials in two places", kind: formType, body: own + "&client_id=gateway&client_secret=" + secret, headers: auth, status: 400, code: "invalid_request"},
+		{name: "two headers", kind: formType, body: own, headers: slices.Concat(auth, auth), status: 400, code: "invalid_request"},
 		{name: "another client inside", kind: formType, body: own + "&client_id=phone", headers: auth, status: 400, code: "invalid_request"},
 
 		{name: "a refresh token", kind: formType, body: "grant_type=refresh_token&refresh_token=x", headers: auth, status: 400, code: "unauthorized_client"},

@@ -252,6 +252,9 @@ func (b *browser) do(method, address, body string, headers ...string) page {
 	b.w.must(err)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
+		if headers[i] == "Host" {
+			r.Host = headers[i+1]
+		}
 	}
 	response, err := b.http.Do(r)
 	b.w.must(err)
