@@ -65,7 +65,7 @@ type Store interface {
 	Recovering
 	// Recall gives a context for one request that reads much and changes nothing of what it has read: within it Client, Device,
 	// DeviceByName, DeviceByResource, GrantsOf, Token and Live may answer with what the store held at the time of this call or
-	// later, whichever process wrote it. The Registration of devices of DeliveryEmbed may be older.
+	// later, whichever process wrote it. The Registration of a device may be older: ask for it where it matters.
 	Recall(ctx context.Context) (context.Context, error)
 	io.Closer
 }
@@ -100,6 +100,8 @@ type Devices interface {
 	Devices(ctx context.Context) ([]Device, error)
 	DeviceByResource(ctx context.Context, uri string) (Device, error)
 	Register(ctx context.Context, id provision.DeviceID, r Registration) error
+	// Registration is where a device was last seen; zero for one that never was.
+	Registration(ctx context.Context, id provision.DeviceID) (Registration, error)
 	SuspendDevice(ctx context.Context, id provision.DeviceID, at time.Time) error // as SuspendClient
 	// TransferDevice gives a device a new state, owner and epoch, the epoch never lower than before. Grants of an earlier
 	// owner mint nothing from then on.

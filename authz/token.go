@@ -362,6 +362,7 @@ func (s *Server) answer(ctx context.Context, r *request, token minted) (*ace.Tok
 	if r.device.Delivery == DeliveryHTTP {
 		return r.answerHTTP(token), nil
 	}
+	s.locate(ctx, &r.device)
 	response := &ace.TokenResponse{
 		TokenType: ace.TokenTypePoP, ExpiresIn: token.expiresIn, RSURI: s.whereabouts(&r.device), RefreshToken: token.refresh, Details: r.grantedDetails(),
 	}
@@ -422,6 +423,17 @@ func (s *Server) upload(ctx context.Context, d *Device, payload []byte) ([]byte,
 		return nil, err
 	}
 	return checkUploaded(d, from)
+}
+
+// locate learns where a device is now. The token is there already; without an answer the device counts as away.
+func (s *Server) locate(ctx context.Context, d *Device) {
+	var err error
+	if d.Delivery == DeliveryEmbed {
+		return
+	}
+	if d.Registration, err = s.store.Registration(ctx, d.ID); err != nil {
+		s.log.Warn("where the device is", "device", d.Audience(), "err", err)
+	}
 }
 
 func (s *Server) online(d *Device) bool { return d.Registration.ExpiresAt.After(s.now()) }

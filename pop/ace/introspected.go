@@ -225,7 +225,7 @@ func (r *IntrospectionResponse) cnf() (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(value)
+	return appendValue(nil, value)
 }
 
 // ParseIntrospectionResponseJSON reads an object; members we do not know are ignored, and so is the scope unless it has the

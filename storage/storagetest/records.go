@@ -138,6 +138,8 @@ func absentIsNotFound(t *testing.T, db Database) {
 	_, err = store.DeviceByName(ctx, "window")
 	absent("DeviceByName", err)
 	absent("Register", store.Register(ctx, lock(2).ID, authz.Registration{}))
+	_, err = store.Registration(ctx, lock(2).ID)
+	absent("Registration", err)
 	_, err = store.Peer(ctx, []byte("nobody"))
 	absent("Peer", err)
 	_, err = store.Grant(ctx, permission(2).ID)

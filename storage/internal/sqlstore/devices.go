@@ -161,3 +161,13 @@ func (s *Store) Register(ctx context.Context, id provision.DeviceID, r authz.Reg
 		ask(`UPDATE devices SET reg_address = $2, reg_local_uris = $3, reg_expires_at = $4, reg_seen_at = $5 WHERE id = $1`,
 			id[:], r.Address, asJSON{r.LocalURIs}, ms(r.ExpiresAt), ms(r.SeenAt)))
 }
+
+// Registration reads where a device was last seen.
+func (s *Store) Registration(ctx context.Context, id provision.DeviceID) (r authz.Registration, err error) {
+	err = one(ctx, s.engine.Reader(), ask(`SELECT reg_address, reg_local_uris, reg_expires_at, reg_seen_at FROM devices WHERE id = $1`, id[:]),
+		&r.Address, asJSON{&r.LocalURIs}, (*when)(&r.ExpiresAt), (*when)(&r.SeenAt))
+	if err != nil {
+		err = fmt.Errorf("device %q: %w", provision.Audience(id), err)
+	}
+	return r, err
+}

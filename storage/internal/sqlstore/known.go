@@ -196,15 +196,7 @@ func (s *shelf[K, V]) lookup(changes int64, key K, read func() (V, error)) (V, e
 	return row, err
 }
 
-// registration reads where a device that is in memory was last seen.
-func (s *Store) registration(ctx context.Context, id provision.DeviceID) (r authz.Registration, err error) {
-	err = one(ctx, s.engine.Reader(), ask(`SELECT reg_address, reg_local_uris, reg_expires_at, reg_seen_at FROM devices WHERE id = $1`, id[:]),
-		&r.Address, asJSON{&r.LocalURIs}, (*when)(&r.ExpiresAt), (*when)(&r.SeenAt))
-	return r, err
-}
-
-// deviceOf finds a device in memory or reads it. Where it was last seen is read anew, unless a token is asked for that says
-// where its device is without that.
+// deviceOf finds a device in memory or reads it. Where it was last seen is read anew, unless much is asked about at once.
 func (s *Store) deviceOf(ctx context.Context, key deviceKey, read func() (authz.Device, error)) (authz.Device, error) {
 	m, err := s.markOf(ctx)
 	if err != nil {
@@ -215,8 +207,8 @@ func (s *Store) deviceOf(ctx context.Context, key deviceKey, read func() (authz.
 		return s.known.devices.lookup(m.changes, key, read)
 	}
 	_, recalled := ctx.Value(asOf{}).(mark)
-	if d.Delivery != authz.DeliveryHTTP && (d.Delivery != authz.DeliveryEmbed || !recalled) {
-		d.Registration, err = s.registration(ctx, d.ID)
+	if d.Delivery != authz.DeliveryHTTP && !recalled {
+		d.Registration, err = s.Registration(ctx, d.ID)
 	}
 	return d, err
 }
