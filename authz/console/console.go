@@ -45,11 +45,7 @@ func New(server *authz.Server, log *slog.Logger) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	dummy, err := HashPassword(rand.Text())
-	if err != nil {
-		return nil, err
-	}
-	return &Console{server: server, pages: pages, log: log, hashing: make(hashing, parallelHashes), dummy: dummy}, nil
+	return &Console{server: server, pages: pages, log: log, hashing: make(hashing, parallelHashes), dummy: nobodysHash()}, nil
 }
 
 // Person is who is signed in on a request, with the session that proves it.

@@ -44,6 +44,15 @@ func HashPassword(password string) (string, error) {
 	return phcPrefix + b64.EncodeToString(salt) + "$" + b64.EncodeToString(argon(password, salt)), nil
 }
 
+// nobodysHash is of a password that nobody knows. To check one against it costs what it costs for anybody's; to make it, nothing.
+func nobodysHash() string {
+	salt, hash := make([]byte, argonSalt), make([]byte, argonKey)
+	_, _ = rand.Read(salt) // never fails
+	_, _ = rand.Read(hash)
+	b64 := base64.RawStdEncoding
+	return phcPrefix + b64.EncodeToString(salt) + "$" + b64.EncodeToString(hash)
+}
+
 func argon(password string, salt []byte) []byte {
 	return argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, argonKey)
 }

@@ -89,3 +89,13 @@ func TestHashingIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestNobodysHash: it is hashed against like any other, and no two servers have the same.
+func TestNobodysHash(t *testing.T) {
+	if ok, err := checkPassword(nobodysHash(), password); ok || err != nil {
+		t.Errorf("got %t, %v", ok, err)
+	}
+	if nobodysHash() == nobodysHash() {
+		t.Error("twice the same")
+	}
+}
