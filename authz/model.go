@@ -60,6 +60,8 @@ type ClientSettings struct {
 	TLSSubject     string `json:"tls_client_auth_subject_dn,omitempty"`                 // RFC 8705 §2.1.2, RFC 4514
 	TLSSANDNS      string `json:"tls_client_auth_san_dns,omitempty"`
 	TLSSANURI      string `json:"tls_client_auth_san_uri,omitempty"`
+
+	Registered *Registered `json:"registered,omitempty"` // nil: the operator added it
 }
 
 // Public reports whether the client has no credential of its own.

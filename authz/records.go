@@ -217,15 +217,47 @@ type RegistrationToken struct {
 	Hash      []byte
 	Note      string // for the operator
 	Uses      int    // left
+	Allowed   Allowed
 	CreatedAt time.Time
 	ExpiresAt time.Time
+}
+
+// Allowed is what a client may be that registers itself, then and whenever it changes its registration.
+type Allowed struct {
+	GrantTypes     []string     `json:"grant_types"`
+	AuthMethods    []AuthMethod `json:"auth_methods"`
+	Scope          []string     `json:"scope,omitempty"`            // the most it may ask for; nil: no ceiling
+	Bearer         bool         `json:"bearer,omitempty"`           // it gets the permission of that name
+	ClientMadeKeys bool         `json:"client_made_keys,omitempty"` // as Bearer
+}
+
+// Registered is what is kept of a registration beside what every client has.
+type Registered struct {
+	Allowed         Allowed `json:"allowed"`
+	SoftwareID      string  `json:"software_id,omitempty"`
+	SoftwareVersion string  `json:"software_version,omitempty"`
 }
 
 // RegistrationTokens keeps initial access tokens.
 type RegistrationTokens interface {
 	AddRegistrationToken(ctx context.Context, t RegistrationToken) error
-	// UseRegistrationToken consumes one use; ErrNotFound when there is none left.
-	UseRegistrationToken(ctx context.Context, hash []byte, now time.Time) error
+	// RegistrationToken finds one that has a use left and has not expired, without consuming it.
+	RegistrationToken(ctx context.Context, hash []byte, now time.Time) (RegistrationToken, error)
+	// RegistrationTokens lists those, newest first.
+	RegistrationTokens(ctx context.Context, now time.Time) ([]RegistrationToken, error)
+	EndRegistrationToken(ctx context.Context, hash []byte, audit AuditEntry) error
+}
+
+// Registrations keeps what clients do to their own records. Each method is one transaction with its audit entry.
+type Registrations interface {
+	// RegisterClient consumes one use of an initial access token and keeps the client; ErrNotFound, and nothing is kept, when
+	// there is no use left.
+	RegisterClient(ctx context.Context, token []byte, c Client, audit AuditEntry) error
+	// ReplaceClient is UpdateClient for a client that has c.Management and is not suspended; ErrNotFound for any other.
+	ReplaceClient(ctx context.Context, c Client, audit AuditEntry) error
+	// UnregisterClient forgets a client that has this hash for Management and is not suspended, and revokes the grants to it.
+	// Once it has returned no Mint goes for it. What it had got is for End.
+	UnregisterClient(ctx context.Context, id string, management []byte, audit AuditEntry) error
 }
 
 // Leases let one of several processes do what only one should do.

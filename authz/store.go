@@ -60,6 +60,7 @@ type Store interface {
 	DeviceCodes
 	Uses
 	RegistrationTokens
+	Registrations
 	Leases
 	Housekeeping
 	Recovering

@@ -210,20 +210,6 @@ func usesAreSpent(t *testing.T, db Database) {
 	}, is(authz.ErrReplayed))
 }
 
-func registrationTokens(t *testing.T, db Database) {
-	ctx, store := t.Context(), house(t, db)
-	must(t, store.AddRegistrationToken(ctx, authz.RegistrationToken{
-		Hash: hash("invitation"), Note: "for the installer", Uses: 3, CreatedAt: evening, ExpiresAt: evening.Add(time.Hour),
-	}))
-	refused(t, "at its end", store.UseRegistrationToken(ctx, hash("invitation"), evening.Add(time.Hour)), authz.ErrNotFound)
-	refused(t, "unknown", store.UseRegistrationToken(ctx, hash("nothing"), evening), authz.ErrNotFound)
-	must(t, store.UseRegistrationToken(ctx, hash("invitation"), evening))
-	must(t, store.UseRegistrationToken(ctx, hash("invitation"), evening))
-	onlyOne(t, []authz.Store{store, open(t, db)}, 16, func(store authz.Store, _ int) error {
-		return store.UseRegistrationToken(ctx, hash("invitation"), evening.Add(time.Hour-time.Millisecond))
-	}, is(authz.ErrNotFound))
-}
-
 // A lease is one holder's until it lets it lapse.
 func leases(t *testing.T, db Database) {
 	ctx, one, two := t.Context(), house(t, db), open(t, db)

@@ -107,7 +107,7 @@ func deadAfterRecover(t *testing.T, store authz.Store, at time.Time) {
 	_, typed := store.DeviceCodeFor(ctx, "ABCD", at)
 	for what, err := range map[string]error{
 		"session": login, "pushed request": request, "device code": device, "user code": typed,
-		"invitation": store.UseRegistrationToken(ctx, hash("invitation"), at),
+		"invitation": store.RegisterClient(ctx, hash("invitation"), authz.Client{ID: "late"}, authz.AuditEntry{At: at}),
 	} {
 		refused(t, what, err, authz.ErrNotFound)
 	}

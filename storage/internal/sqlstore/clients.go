@@ -18,15 +18,19 @@ func (s *Store) AddClient(ctx context.Context, c authz.Client) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	rows := []query{ask(`INSERT INTO clients (`+clientColumns+`) 
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
-		c.ID, string(c.AuthMethod), c.SecretHash, asJSON{c.RedirectURIs}, asJSON{c.GrantTypes}, c.ClientMadeKeys,
-		asJSON{c.Ceiling}, channel, sealed, ms(c.CreatedAt), c.Name, c.Keys, asJSON{c.Settings}, deviceRef(c.Serves), c.Management,
-		ms(c.SuspendedAt))}
+	rows := []query{insertClient(&c, channel, sealed)}
 	if c.Channel != nil {
 		rows = append(rows, reserve(c.Channel.PeerID, c.ID, nil), s.material(c.Channel, c.ID, nil))
 	}
 	return s.add(ctx, what, rows...)
+}
+
+func insertClient(c *authz.Client, channel any, sealed []byte) query {
+	return ask(`INSERT INTO clients (`+clientColumns+`) 
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+		c.ID, string(c.AuthMethod), c.SecretHash, asJSON{c.RedirectURIs}, asJSON{c.GrantTypes}, c.ClientMadeKeys,
+		asJSON{c.Ceiling}, channel, sealed, ms(c.CreatedAt), c.Name, c.Keys, asJSON{c.Settings}, deviceRef(c.Serves), c.Management,
+		ms(c.SuspendedAt))
 }
 
 // UpdateClient replaces what a client may change.
@@ -35,10 +39,15 @@ func (s *Store) UpdateClient(ctx context.Context, c authz.Client) error {
 	if !storable(c.Name) || !storable(c.Keys) || !storable(string(c.AuthMethod)) {
 		return fmt.Errorf("%s: text with a zero byte or broken UTF-8 cannot be stored", what)
 	}
-	return s.close(ctx, what, ask(`UPDATE clients SET auth_method = $2, secret_hash = $3,
+	return s.close(ctx, what, replaceClient(&c, ``))
+}
+
+// replaceClient is an update of a client under one more condition.
+func replaceClient(c *authz.Client, and string) query {
+	return ask(`UPDATE clients SET auth_method = $2, secret_hash = $3,
 		redirect_uris = $4, grant_types = $5, client_made_keys = $6, ceiling = $7, name = $8, keys = $9, settings = $10, serves = $11,
-		management_hash = $12 WHERE id = $1`, c.ID, string(c.AuthMethod), c.SecretHash, asJSON{c.RedirectURIs}, asJSON{c.GrantTypes},
-		c.ClientMadeKeys, asJSON{c.Ceiling}, c.Name, c.Keys, asJSON{c.Settings}, deviceRef(c.Serves), c.Management))
+		management_hash = $12 WHERE id = $1`+and, c.ID, string(c.AuthMethod), c.SecretHash, asJSON{c.RedirectURIs}, asJSON{c.GrantTypes},
+		c.ClientMadeKeys, asJSON{c.Ceiling}, c.Name, c.Keys, asJSON{c.Settings}, deviceRef(c.Serves), c.Management)
 }
 
 // DeleteClient forgets a client and frees its PeerID and key material.
@@ -51,17 +60,22 @@ func (s *Store) DeleteClient(ctx context.Context, id string) error {
 		if err := s.enter(ctx, q, alone); err != nil {
 			return err
 		}
-		for _, its := range []string{`peers`, `materials`} {
-			if err := run(ctx, q, ask(`DELETE FROM `+its+` WHERE client_id = $1`, id)); err != nil {
-				return err
-			}
-		}
-		return touch(ctx, q, ask(`DELETE FROM clients WHERE id = $1`, id))
+		return forgetClient(ctx, q, ask(`DELETE FROM clients WHERE id = $1`, id))
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
+}
+
+// forgetClient deletes a client, whose id is the first argument, and what refers to it.
+func forgetClient(ctx context.Context, q Querier, deletion query) error {
+	for _, its := range []string{`peers`, `materials`} {
+		if err := run(ctx, q, ask(`DELETE FROM `+its+` WHERE client_id = $1`, deletion.args[0])); err != nil {
+			return err
+		}
+	}
+	return touch(ctx, q, deletion)
 }
 
 // Client finds a client.

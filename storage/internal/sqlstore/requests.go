@@ -148,18 +148,6 @@ func useOnce(ctx context.Context, q Querier, now time.Time, uses []authz.Use) er
 	return nil
 }
 
-// AddRegistrationToken keeps an initial access token.
-func (s *Store) AddRegistrationToken(ctx context.Context, t authz.RegistrationToken) error {
-	return s.add(ctx, "initial access token", ask(`INSERT INTO invitations_to_register (hash, note, uses_left, created_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5)`, t.Hash, t.Note, t.Uses, ms(t.CreatedAt), ms(t.ExpiresAt)))
-}
-
-// UseRegistrationToken consumes one use.
-func (s *Store) UseRegistrationToken(ctx context.Context, hash []byte, now time.Time) error {
-	return s.change(ctx, "initial access token", ask(`UPDATE invitations_to_register SET uses_left = uses_left - 1
-		WHERE hash = $1 AND uses_left > 0 AND expires_at > $2`, present(hash), ms(now)))
-}
-
 // Lease takes or prolongs a lease.
 func (s *Store) Lease(ctx context.Context, name, holder string, now, until time.Time) (bool, error) {
 	err := s.change(ctx, "lease "+name, ask(`INSERT INTO leases (name, holder, expires_at) VALUES ($1, $2, $3)
