@@ -33,8 +33,13 @@ const (
 	keyKeep      = HoldLife + MaxEXI + time.Hour
 	maxPublished = 30 // of the 32 that a reader takes
 
+	InviteLife    = 24 * time.Hour      // of an invitation to register: a day to hand it over and to use it
+	MaxInviteLife = 30 * 24 * time.Hour // a longer one is a password that nobody remembers having given away
+	MaxInviteUses = 1000                // a fleet that is set up at once
+
 	SeriesLife = 30 * 24 * time.Hour // how long a possession key may get new tokens: whoever has learnt it is rid of it then
 
+	clientIDSize    = 16   // random bytes of a client id made here: never one that was there before
 	materialIDSize  = 8    // bytes; D7 allows 1–8, and it must be unique among all our materials (RFC 9203 §3.2)
 	referenceSecret = 32   // bytes of randomness in a token that says nothing itself
 	secretSize      = 16   // bytes of a possession key made here

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/latchkey-ace/latchkey/authz"
-	"github.com/latchkey-ace/latchkey/authz/clientauth"
+	"github.com/latchkey-ace/latchkey/authz/registration"
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop/jose"
 	"github.com/latchkey-ace/latchkey/pop/provision"
@@ -63,9 +63,6 @@ func (f *credentialFlags) add(fl *pflag.FlagSet, s *authz.ClientSettings) {
 // fill puts the flags into a client's record and checks that it can authenticate.
 func (f *credentialFlags) fill(c *authz.Client) (err error) {
 	c.Name = f.name
-	if len(f.name) > 64 || command.Printable(f.name) != f.name {
-		return errors.New("--name: at most 64 bytes that print")
-	}
 	if f.jwks != "" {
 		if c.Keys, err = readKeys(f.jwks); err != nil {
 			return err
@@ -74,8 +71,8 @@ func (f *credentialFlags) fill(c *authz.Client) (err error) {
 	if f.secretStdin && c.AuthMethod != authz.AuthSecretBasic && c.AuthMethod != authz.AuthSecretPost {
 		return fmt.Errorf("--secret-stdin goes with %s or %s", authz.AuthSecretBasic, authz.AuthSecretPost)
 	}
-	if err := clientauth.Check(c); err != nil {
-		return fmt.Errorf("--auth-method %s: %w; see --jwks, --tls-subject, --tls-san-dns, --tls-san-uri, --dpop, --tls-bound and --bearer", c.AuthMethod, err)
+	if err := registration.Check(c); err != nil {
+		return fmt.Errorf("%w; see --grant-type, --redirect-uri, --require-par, --jwks, --tls-subject, --tls-san-dns, --tls-san-uri, --dpop, --tls-bound and --bearer", err)
 	}
 	return nil
 }

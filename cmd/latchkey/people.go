@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -145,15 +144,23 @@ func (t *tool) addClient(cmd *cobra.Command, id string, f clientFlags) error {
 	return t.say(cmd.OutOrStdout(), map[string]string{"client": id, "secret": secret}, "added %s\nits secret, shown only now: %s", id, secret)
 }
 
+// grantTypes are grant types by the names that people type.
+func grantTypes(typed []string) []string {
+	all := slices.Clone(typed)
+	for i, name := range all {
+		if name == "device_code" {
+			all[i] = authz.DeviceCodeGrant
+		}
+	}
+	return all
+}
+
 func (f clientFlags) client(id string) (authz.Client, error) {
 	c := authz.Client{
-		ID: id, RedirectURIs: f.redirects, GrantTypes: f.grantTypes, AuthMethod: authz.AuthMethod(f.method),
+		ID: id, RedirectURIs: f.redirects, AuthMethod: authz.AuthMethod(f.method),
 		ClientMadeKeys: f.clientKeys, Ceiling: f.scope, CreatedAt: time.Now(), Settings: f.settings,
 	}
-	if i := slices.Index(c.GrantTypes, "device_code"); i >= 0 {
-		c.GrantTypes = slices.Clone(c.GrantTypes)
-		c.GrantTypes[i] = authz.DeviceCodeGrant
-	}
+	c.GrantTypes = grantTypes(f.grantTypes)
 	if c.AuthMethod == "" {
 		c.AuthMethod = authz.AuthSecretBasic
 		if f.public {
@@ -166,47 +173,17 @@ func (f clientFlags) client(id string) (authz.Client, error) {
 			c.GrantTypes = []string{authz.AuthorizationCode}
 		}
 	}
-	if err := checkClient(c, f.public); err != nil {
+	switch {
+	case !slices.Contains(authMethods, c.AuthMethod):
+		return c, fmt.Errorf("authentication method %q is not available; there are %s", c.AuthMethod, methodNames())
+	case f.public != c.Public():
+		return c, errors.New("--public and --auth-method none go together")
+	}
+	if err := checkName("client", c.ID); err != nil {
 		return c, err
 	}
 	if err := f.fill(&c); err != nil {
 		return c, err
 	}
 	return c, f.channel(&c)
-}
-
-func checkClient(c authz.Client, public bool) error {
-	types := []string{authz.AuthorizationCode, authz.ClientCredentials, authz.RefreshToken, authz.DeviceCodeGrant}
-	for _, g := range c.GrantTypes {
-		if !slices.Contains(types, g) {
-			return fmt.Errorf("grant type %q is not available; there are authorization_code, client_credentials, refresh_token and device_code", g)
-		}
-	}
-	for _, r := range c.RedirectURIs {
-		u, err := url.Parse(r)
-		if err != nil || u.Scheme == "" || u.Fragment != "" || strings.ContainsAny(r, " \"'<>;,*#") || u.User != nil {
-			return fmt.Errorf("redirect URI %q: give a whole address without #", r)
-		}
-		if u.Scheme == "http" && u.Hostname() != "127.0.0.1" && u.Hostname() != "::1" && u.Hostname() != "localhost" {
-			return fmt.Errorf("redirect URI %q: plain http is for this machine only", r)
-		}
-		if slices.Contains([]string{"javascript", "data", "file", "blob"}, u.Scheme) {
-			return fmt.Errorf("redirect URI %q: no app answers to %s", r, u.Scheme)
-		}
-	}
-	switch {
-	case !slices.Contains(authMethods, c.AuthMethod):
-		return fmt.Errorf("authentication method %q is not available; there are %s", c.AuthMethod, methodNames())
-	case public != c.Public():
-		return errors.New("--public and --auth-method none go together")
-	case slices.Contains(c.GrantTypes, authz.AuthorizationCode) && len(c.RedirectURIs) == 0:
-		return errors.New("authorization_code needs --redirect-uri")
-	case slices.Equal(c.GrantTypes, []string{authz.RefreshToken}):
-		return errors.New("refresh_token goes with authorization_code or device_code, which give the first token")
-	case c.Settings.RequirePAR && !slices.Contains(c.GrantTypes, authz.AuthorizationCode):
-		return errors.New("--require-par goes with authorization_code")
-	case public && slices.Contains(c.GrantTypes, authz.ClientCredentials):
-		return errors.New("a public client has no credentials: leave out client_credentials")
-	}
-	return checkName("client", c.ID)
 }

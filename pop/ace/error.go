@@ -49,6 +49,15 @@ const (
 	UseDPoPNonce
 )
 
+// Codes of registration over HTTP (RFC 7591 §3.2.2), and of a bearer token that is not good (RFC 6750 §3.1).
+const (
+	InvalidRedirectURI ErrorCode = -300 - iota
+	InvalidClientMetadata
+	InvalidSoftwareStatement
+	UnapprovedSoftwareStatement
+	InvalidToken
+)
+
 var errorNames = map[ErrorCode]string{
 	InvalidRequest:          "invalid_request",
 	InvalidClient:           "invalid_client",
@@ -69,6 +78,12 @@ var errorNames = map[ErrorCode]string{
 	InvalidTarget:           "invalid_target",
 	InvalidDPoPProof:        "invalid_dpop_proof",
 	UseDPoPNonce:            "use_dpop_nonce",
+
+	InvalidRedirectURI:          "invalid_redirect_uri",
+	InvalidClientMetadata:       "invalid_client_metadata",
+	InvalidSoftwareStatement:    "invalid_software_statement",
+	UnapprovedSoftwareStatement: "unapproved_software_statement",
+	InvalidToken:                "invalid_token",
 }
 
 // String is the name in JSON.

@@ -12,6 +12,10 @@ import (
 
 var errNotObject = errors.New("not a JSON object")
 
+// ParseObject reads one JSON object of at most MaxMessage bytes, for messages of OAuth that have no form in CBOR: strictly, as
+// every JSON is read here.
+func ParseObject(data []byte) (map[string]json.RawMessage, error) { return parseObject(data) }
+
 // parseObject reads one JSON object. The standard decoder lets the last of two equal names win and mends broken
 // UTF-8: both would let two readers of one request see two requests, so both are refused, at every level.
 func parseObject(data []byte) (map[string]json.RawMessage, error) {
