@@ -33,9 +33,9 @@ func Check(c *authz.Client) error {
 func checkKeys(c *authz.Client) error {
 	keys, err := jose.ParseSet([]byte(c.Keys))
 	switch {
-	case err != nil:
+	case c.Keys != "" && err != nil:
 		return err
-	case len(keys.Keys()) == 0:
+	case err != nil, len(keys.Keys()) == 0:
 		return fmt.Errorf("%s needs a JWK Set with a public key on P-256 or P-384 or of Ed25519", c.AuthMethod)
 	}
 	for _, k := range keys.Keys() {

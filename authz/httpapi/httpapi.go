@@ -43,6 +43,7 @@ type face struct {
 type Options struct {
 	Roots     *x509.CertPool // who issues the certificates of clients (tls_client_auth); nil: nobody does
 	DPoPNonce bool           // each DPoP proof must hold a nonce of this server (RFC 9449 §8)
+	Invited   bool           // who was invited may register a client (RFC 7591)
 }
 
 // New makes the handler of all HTTP endpoints.
@@ -184,6 +185,9 @@ func (f *face) tokenError(w http.ResponseWriter, err error) {
 	case ace.InvalidClient:
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", `Basic realm="latchkey"`) // no 401 without it (RFC 9110 §15.5.2)
+	case ace.InvalidToken:
+		status = http.StatusUnauthorized
+		w.Header().Set("WWW-Authenticate", `Bearer realm="latchkey", error="invalid_token"`) // RFC 6750 §3
 	}
 	body, err := wire.JSON()
 	if err != nil {

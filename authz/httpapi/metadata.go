@@ -41,6 +41,22 @@ var routes = []route{
 	{"", []string{"GET"}, "/{$}", (*face).home, nil},
 }
 
+// registrationRoutes are served, and listed, where clients may register themselves.
+var registrationRoutes = []route{
+	{"registration_endpoint", []string{"POST"}, "/register", (*face).register, nil}, // RFC 7591 §3
+	{"", []string{"GET"}, "/register/{client}", (*face).showRegistration, nil},      // RFC 7592 §2, as are the next
+	{"", []string{"PUT"}, "/register/{client}", (*face).replaceRegistration, nil},
+	{"", []string{"DELETE"}, "/register/{client}", (*face).endRegistration, nil},
+}
+
+// served are the routes of this server.
+func (f *face) served() []route {
+	if f.options.Invited {
+		return slices.Concat(routes, registrationRoutes)
+	}
+	return routes
+}
+
 // recalling lets a handler that looks at many records see them as of one moment.
 func recalling(serve func(*face, http.ResponseWriter, *http.Request)) func(*face, http.ResponseWriter, *http.Request) {
 	return func(f *face, w http.ResponseWriter, r *http.Request) {
@@ -58,7 +74,7 @@ func (f *face) mux() *http.ServeMux {
 	below := issuerPath(f.server.Issuer())
 	mux := http.NewServeMux()
 	for _, prefix := range slices.Compact([]string{"", below}) {
-		for _, at := range routes {
+		for _, at := range f.served() {
 			for i, method := range at.methods {
 				serve := at.serve
 				if i > 0 && at.second != nil {
@@ -102,7 +118,7 @@ func (f *face) metadata(w http.ResponseWriter, _ *http.Request) {
 		"dpop_signing_alg_values_supported":                algorithms, // RFC 9449 §5.1
 		"tls_client_certificate_bound_access_tokens":       true,       // RFC 8705 §3.3
 	}
-	for _, at := range routes {
+	for _, at := range f.served() {
 		if at.name != "" {
 			document[at.name] = issuer + at.path
 		}

@@ -3,7 +3,9 @@ package httpapi
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/httpapi/origin"
@@ -15,14 +17,18 @@ import (
 func (f *face) paced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var limited *throttle.Error
-		public := r.Method == http.MethodGet && r.URL.Path != "/authorize"
-		if !public && errors.As(f.server.Limits().Network(origin.From(r.Context()).Address), &limited) {
+		if !free(r) && errors.As(f.server.Limits().Network(origin.From(r.Context()).Address), &limited) {
 			tooMany(w, limited)
 			http.Error(w, "too many requests from your network; try again later", http.StatusTooManyRequests)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// free are documents that cost next to nothing. An issuer may have a path, so addresses are known by their end.
+func free(r *http.Request) bool {
+	return r.Method == http.MethodGet && !strings.HasSuffix(r.URL.Path, "/authorize") && !strings.Contains(r.URL.Path, "/register/")
 }
 
 // tooMany says how long to wait (RFC 6585 §4). A refusal must not be cached.
@@ -54,11 +60,14 @@ func (f *face) admit(r *http.Request, id string, client *authz.Client, err error
 	return f.guessed(r, id, err)
 }
 
+// guesses are the answers to a wrong credential.
+var guesses = []ace.ErrorCode{ace.InvalidClient, ace.InvalidGrant, ace.InvalidToken}
+
 // guessed counts a wrong credential or code.
 func (f *face) guessed(r *http.Request, id string, err error) error {
 	var wire *ace.Error
 	at := place(r)
-	if at == "" || !errors.As(err, &wire) || wire.Code != ace.InvalidClient && wire.Code != ace.InvalidGrant {
+	if at == "" || !errors.As(err, &wire) || !slices.Contains(guesses, wire.Code) {
 		return err
 	}
 	if user, _, ok := r.BasicAuth(); ok && id == "" {

@@ -213,6 +213,18 @@ func (m *Metadata) Client(may authz.Allowed, served []authz.AuthMethod) (authz.C
 	return c, nil
 }
 
+// Replace is the client that c becomes by an update (RFC 7592 §2.2): what metadata do not say is gone, what the server or its
+// operator decided stays.
+func (m *Metadata) Replace(c *authz.Client, served []authz.AuthMethod) (authz.Client, error) {
+	next, err := m.Client(c.Settings.Registered.Allowed, served)
+	if err != nil {
+		return authz.Client{}, err
+	}
+	next.ID, next.CreatedAt, next.Management, next.SecretHash, next.Serves = c.ID, c.CreatedAt, c.Management, c.SecretHash, c.Serves
+	next.Settings.Administrator, next.Settings.ProblemDetails = c.Settings.Administrator, c.Settings.ProblemDetails
+	return next, nil
+}
+
 func asMetadataError(err error) error {
 	code := ace.InvalidClientMetadata
 	if errors.Is(err, ErrRedirectURI) {

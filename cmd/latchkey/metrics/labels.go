@@ -19,7 +19,8 @@ func among(value string, set []string) string {
 }
 
 var (
-	events     = []string{"token", "authorize", "login", "client", "upload", "grant.add", "grant.revoke", "introspect", "revoke", "register", "keys", "throttle"}
+	events = []string{"token", "authorize", "login", "client", "upload", "grant.add", "grant.revoke", "introspect", "revoke", "register", "keys", "throttle",
+		"client.register", "client.update", "client.unregister"}
 	results    = []string{"granted", "refused", "failed"}
 	grantTypes = []string{
 		"authorization_code", "client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code",
@@ -30,7 +31,7 @@ var (
 		"access_denied", "authorization_pending", "slow_down", "expired_token", "invalid_dpop_proof", "use_dpop_nonce", "invalid_target",
 		string(policy.ReasonUnknownRight), string(policy.ReasonCeiling), string(policy.ReasonNoGrant), string(policy.ReasonMore),
 		string(policy.ReasonNotYet), string(policy.ReasonEnded), string(policy.ReasonRevoked), string(policy.ReasonUsed), string(policy.ReasonReserved),
-		"client authentication", "the person said no", "the device did not confirm", "wrong name or password",
+		"client authentication", "registration token", ace.InvalidClientMetadata.String(), ace.InvalidRedirectURI.String(), "the person said no", "the device did not confirm", "wrong name or password",
 		string(throttle.Source), string(throttle.Client), string(throttle.Device), string(throttle.Credential), string(throttle.Account),
 		string(throttle.Strangers), string(throttle.UserCode),
 	}
