@@ -27,17 +27,13 @@ var grantTypes = []string{authz.AuthorizationCode, authz.ClientCredentials, auth
 // Check says why a client, registered like this, could never work, or would be unsafe; nil if all is well. It does not look at the
 // id and at what others have.
 func Check(c *authz.Client) error {
-	for _, g := range c.GrantTypes {
-		if !slices.Contains(grantTypes, g) {
-			return fmt.Errorf("grant type %q is not available; there are authorization_code, client_credentials, refresh_token and device_code", g)
-		}
+	if err := CheckAllowed(authz.Allowed{GrantTypes: c.GrantTypes, Scope: c.Ceiling}); err != nil {
+		return err
 	}
 	if err := checkRedirects(c.RedirectURIs); err != nil {
 		return err
 	}
 	switch {
-	case len(c.GrantTypes) == 0:
-		return errors.New("a client needs a grant type")
 	case slices.Contains(c.GrantTypes, authz.AuthorizationCode) && len(c.RedirectURIs) == 0:
 		return fmt.Errorf("authorization_code needs a %w", ErrRedirectURI)
 	case slices.Equal(c.GrantTypes, []string{authz.RefreshToken}):
@@ -49,15 +45,25 @@ func Check(c *authz.Client) error {
 	case len(c.Name) > maxName || strings.ContainsFunc(c.Name, func(r rune) bool { return !unicode.IsPrint(r) }):
 		return fmt.Errorf("a name has at most %d bytes that print", maxName)
 	}
-	if err := checkScope(c.Ceiling); err != nil {
-		return err
-	}
 	if c.Keys != "" {
 		if _, err := jose.ParseSet([]byte(c.Keys)); err != nil { // also where only its certificates are used: a private key in it is lost
 			return err
 		}
 	}
 	return clientauth.Check(c)
+}
+
+// CheckAllowed says what of an invitation could never be used. Methods are for the face to judge, which serves them.
+func CheckAllowed(a authz.Allowed) error {
+	if len(a.GrantTypes) == 0 {
+		return errors.New("a client needs a grant type")
+	}
+	for _, g := range a.GrantTypes {
+		if !slices.Contains(grantTypes, g) {
+			return fmt.Errorf("grant type %.64q is not available; there are authorization_code, client_credentials, refresh_token and device_code", g)
+		}
+	}
+	return checkScope(a.Scope)
 }
 
 // checkRedirects refuses addresses that cannot be compared, or from which a code could be read by others (RFC 6749 §3.1.2,

@@ -24,13 +24,21 @@ var authMethods = []authz.AuthMethod{
 	authz.AuthDTLS,
 }
 
-func methodNames() string {
-	var names []string
-	for _, m := range authMethods {
-		names = append(names, string(m))
+func methodNames() string { return listed(authMethods) }
+
+func names(methods []authz.AuthMethod) []string {
+	var all []string
+	for _, m := range methods {
+		all = append(all, string(m))
 	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " and " + names[last]
+	return all
+}
+
+// listed names at least two methods for people.
+func listed(methods []authz.AuthMethod) string {
+	all := names(methods)
+	last := len(all) - 1
+	return strings.Join(all[:last], ", ") + " and " + all[last]
 }
 
 // Bounds of a secret that somebody brings along.

@@ -22,6 +22,8 @@ const (
 
 	garbage = 300 // percent: some 50 MiB at the busiest, for a tenth less work than Go's own 100; GOGC overrides
 
+	maxNote = 64 // bytes of what an invitation is for, as the audit log keeps it
+
 	longestLogged = 4096 // bytes of one logged value; a stack of calls may be cut
 
 	certificateCheck = time.Hour // between looks at the certificate's end, which is warned of in days

@@ -112,7 +112,7 @@ func (t *tool) clientCommand() *cobra.Command {
 	add.Flags().BoolVar(&f.settings.Administrator, "administrator", false, "over CoAP it sees the whole list of revoked tokens, not only its own")
 	add.Flags().BoolVar(&f.settings.ProblemDetails, "problem-details", false, "over CoAP it is told errors as RFC 9290 problem details")
 	f.credentialFlags.add(add.Flags(), &f.settings)
-	return command.Group("client", "Apps", "  latchkey client add gateway --grant-type client_credentials", add)
+	return command.Group("client", "Apps", "  latchkey client add gateway --grant-type client_credentials", add, t.inviteCommand(), t.invitationsCommand(), t.uninviteCommand())
 }
 
 func (t *tool) addClient(cmd *cobra.Command, id string, f clientFlags) error {

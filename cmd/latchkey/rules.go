@@ -24,7 +24,7 @@ var (
 func (c *config) check() []error {
 	var errs []error
 	for _, rule := range []func() error{
-		c.checkIssuer, c.checkHTTP, c.checkCoAP, c.checkAdmin, c.checkCertificate, c.checkACME, c.checkProxies, c.checkTimes, c.checkLog,
+		c.checkIssuer, c.checkHTTP, c.checkCoAP, c.checkAdmin, c.checkCertificate, c.checkACME, c.checkProxies, c.checkRegistration, c.checkTimes, c.checkLog,
 	} {
 		if err := rule(); err != nil {
 			errs = append(errs, err)
@@ -187,6 +187,13 @@ func (c *config) trusted() ([]netip.Prefix, error) {
 		all = append(all, p.Masked())
 	}
 	return all, nil
+}
+
+func (c *config) checkRegistration() error {
+	if c.Registration != registrationClosed && c.Registration != registrationInvited {
+		return fmt.Errorf("registration %q: there are %s and %s", c.Registration, registrationClosed, registrationInvited)
+	}
+	return nil
 }
 
 func (c *config) checkTimes() error {

@@ -208,7 +208,7 @@ func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (
 	for _, work := range s.workers(h, engine) {
 		group.Go(func() error { return work(alive) })
 	}
-	face := s.metrics.HTTP(httpapi.New(h.server, pages, s.log, httpapi.Options{Roots: s.clientRoots, DPoPNonce: s.config.DPoPNonce}), s.log)
+	face := s.metrics.HTTP(httpapi.New(h.server, pages, s.log, httpapi.Options{Roots: s.clientRoots, DPoPNonce: s.config.DPoPNonce, Invited: s.config.Registration == registrationInvited}), s.log)
 	s.front.Store(&face)
 	s.house.Store(h)
 	s.phase.CompareAndSwap(starting, serving)

@@ -33,6 +33,8 @@ type config struct {
 	ClientCA  string `toml:"client_ca"`
 	DPoPNonce bool   `toml:"dpop_nonce"`
 
+	Registration string `toml:"registration"`
+
 	Limits     bool   `toml:"limits"`
 	TokenLife  span   `toml:"token_life"`
 	LogLevel   string `toml:"log_level"`
@@ -44,15 +46,17 @@ type config struct {
 }
 
 const (
-	defaultHTTP      = "127.0.0.1:8080"
-	defaultCoAP      = "127.0.0.1:5683"
-	defaultDirectory = "https://acme-v02.api.letsencrypt.org/directory"
+	defaultHTTP         = "127.0.0.1:8080"
+	defaultCoAP         = "127.0.0.1:5683"
+	registrationClosed  = "closed"
+	registrationInvited = "invited"
+	defaultDirectory    = "https://acme-v02.api.letsencrypt.org/directory"
 )
 
 func defaults() config {
 	return config{
 		HTTP: defaultHTTP, CoAP: defaultCoAP, ACMEDirectory: defaultDirectory, ACMECache: "acme",
-		Limits: true, TokenLife: span(time.Hour), LogLevel: "info", LogFormat: "text", Drain: span(30 * time.Second), from: map[string]string{},
+		Registration: registrationClosed, Limits: true, TokenLife: span(time.Hour), LogLevel: "info", LogFormat: "text", Drain: span(30 * time.Second), from: map[string]string{},
 	}
 }
 
@@ -99,6 +103,7 @@ func (c *config) settings() []setting {
 		{"proxy_client_cert_header", &c.ProxyCertField, "header in which the proxies put a client's certificate and which they delete from requests; none if empty"},
 		{"client_ca", &c.ClientCA, "certificates, in PEM, of who issues those of apps with tls_client_auth; read at the start"},
 		{"dpop_nonce", &c.DPoPNonce, "each DPoP proof must hold a nonce that the server gave out a few minutes ago"},
+		{"registration", &c.Registration, "closed, or invited: who has an invitation (latchkey client invite) may register an app over HTTP"},
 		{"limits", &c.Limits, "slows down who asks too often or guesses wrong; false only behind something that does it"},
 		{"token_life", &c.TokenLife, "how long tokens live for devices with a clock, at most 1h"},
 		{"log_level", &c.LogLevel, "least important lines to log: debug, info, warn or error"},
