@@ -139,4 +139,9 @@ func (f *face) loginToDevice(w http.ResponseWriter, r *http.Request, form url.Va
 }
 
 // appName is how people know an app.
-func appName(c *authz.Client) string { return cmp.Or(c.Name, c.ID) }
+func appName(c *authz.Client) string {
+	if c.Settings.Registered != nil && c.Name != "" { // it chose the name itself, perhaps another's
+		return c.Name + " (" + c.ID + ")"
+	}
+	return cmp.Or(c.Name, c.ID)
+}

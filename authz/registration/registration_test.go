@@ -200,9 +200,9 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
 	for member, says := range map[string]string{
-		`"client_id":"c_2"`:                                       "client_id",
-		`"client_id":null`:                                        "client_id",
-		`"client_id":7`:                                           "client_id",
+		`"client_id":"c_2"`: "client_id",
+		`"client_id":null`:  "client_id",
+		`"client_id":7`:     "client_id",
 		`"client_id":"c_1","client_secret":"Secret"`:              "client_secret",
 		`"client_id":"c_1","client_secret":""`:                    "client_secret",
 		`"client_id":"c_1","registration_access_token":"t"`:       "registration_access_token",
