@@ -122,6 +122,8 @@ func TestJSON(t *testing.T) {
 		"device suspend front-door --reason broken",
 		"grant suspend " + grant,
 		"grant resume " + grant,
+		"client invite",
+		"client invitations",
 		"config validate",
 		"config explain",
 		"doctor",
@@ -168,7 +170,7 @@ func TestExamplesWork(t *testing.T) {
 	for _, page := range h.helps() {
 		pages[page.path] = page.text
 	}
-	order := []string{"init", "user add", "client add", "device add", "device list", "grant add", "grant list", "audit tail", "config validate", "config explain", "doctor"}
+	order := []string{"init", "user add", "client add", "client invite", "client invitations", "device add", "device list", "grant add", "grant list", "audit tail", "config validate", "config explain", "doctor"}
 	for _, path := range order {
 		_, below, _ := strings.Cut(pages["latchkey "+path], "Examples:\n")
 		examples, _, _ := strings.Cut(below, "\n\n")
