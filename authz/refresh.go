@@ -64,6 +64,8 @@ func (s *Server) findRefresh(ctx context.Context, r *request) error {
 		return badRefresh("expired refresh token")
 	case f.BoundKey != nil && subtle.ConstantTimeCompare(f.BoundKey, r.caller.DPoP) != 1:
 		return badRefresh("refresh token of another key")
+	case f.BoundKey == nil && r.caller.Client.Public(): // it had a credential when it got this, and has given that up since
+		return badRefresh("refresh token bound to nothing")
 	}
 	r.shown = shown{
 		user: f.User, device: f.Device, agreed: f.Rights, grant: f.Grant, code: f.Code, details: f.Details,

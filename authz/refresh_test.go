@@ -175,6 +175,19 @@ func TestRefreshFlaws(t *testing.T) {
 	w.granted(c, refresh(first.RefreshToken))
 }
 
+// TestRefreshOfAClientThatBecamePublic: a refresh token that only a credential protects is worth nothing without one (RFC 9700
+// §4.14.2), also when the client itself gave the credential up (RFC 7592 §2.2).
+func TestRefreshOfAClientThatBecamePublic(t *testing.T) {
+	w, c, _, first := newRent(t)
+	c.AuthMethod = authz.AuthNone
+	w.must(w.store.UpdateClient(t.Context(), c))
+	_, err := w.token(c, refresh(first.RefreshToken))
+	w.refused(err, ace.InvalidGrant, "refresh token bound to nothing")
+	c.AuthMethod = authz.AuthSecretBasic
+	w.must(w.store.UpdateClient(t.Context(), c))
+	w.granted(c, refresh(first.RefreshToken)) // it was not spent
+}
+
 // refusedAs wants an *ace.Error with this code.
 func (w *world) refusedAs(err error, code ace.ErrorCode) {
 	w.t.Helper()
