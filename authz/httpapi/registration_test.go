@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -228,7 +229,7 @@ func TestUninvited(t *testing.T) {
 // TestRefusedRegistrations: what is refused uses no invitation up.
 func TestRefusedRegistrations(t *testing.T) {
 	w := open(t)
-	token := w.invite(nil)
+	token := w.invite(func(t *authz.RegistrationToken) { t.Allowed.AuthMethods = append(t.Allowed.AuthMethods, authz.AuthTLS) })
 	before := w.clients()
 	for name, tt := range map[string]struct {
 		body, contentType string
@@ -251,6 +252,9 @@ func TestRefusedRegistrations(t *testing.T) {
 		p := w.browser().do("POST", w.url+"/register", tt.body, "Authorization", "bearer "+token, "Content-Type", tt.contentType)
 		if p.StatusCode != tt.status || w.object(p)["error"] != tt.code || p.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: status %d: %s", name, p.StatusCode, p.body)
+		}
+		if want := (authz.AuditEntry{Event: "client.register", Result: "refused", Reason: tt.code}); tt.code != "invalid_request" && w.newest() != want {
+			t.Errorf("%s: on record %+v", name, w.newest())
 		}
 	}
 	if got := w.clients(); got != before {
@@ -339,6 +343,38 @@ func TestManageRegistration(t *testing.T) {
 	}
 	if p := w.browser().post(w.url+"/token", form, "Authorization", basic(id, secret)); p.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a token afterwards: status %d", p.StatusCode)
+	}
+}
+
+// interrupted is a store in which something happens just before a client is forgotten.
+type interrupted struct {
+	authz.Store
+	meanwhile func()
+}
+
+func (s interrupted) UnregisterClient(ctx context.Context, id string, management []byte, audit authz.AuditEntry) error {
+	s.meanwhile()
+	return s.Store.UnregisterClient(ctx, id, management, audit)
+}
+
+// TestNothingOutlivesARegistration: also not what was minted while it went.
+func TestNothingOutlivesARegistration(t *testing.T) {
+	w := newWorld(t)
+	w.options.Invited = true
+	var mint func()
+	w.serve(interrupted{w.store, func() { mint() }})
+	told := w.enlist(serviceClient)
+	id, secret := told["client_id"].(string), told["client_secret"].(string)
+	_, err := w.server.Give(t.Context(), authz.Grant{Owner: "alice", To: authz.Subject{Client: id}, Device: deviceID(1), Rights: aif.New(unlock)})
+	w.must(err)
+	mint = func() {
+		form := url.Values{"grant_type": {"client_credentials"}, "audience": {"door-1"}}
+		if p := w.browser().post(w.url+"/token", form, "Authorization", basic(id, secret)); p.StatusCode != http.StatusOK || w.tokens() != 1 {
+			t.Errorf("meanwhile: status %d: %s", p.StatusCode, p.body)
+		}
+	}
+	if p := w.manage("DELETE", told, ""); p.StatusCode != http.StatusNoContent || w.tokens() != 0 {
+		t.Errorf("status %d, %d tokens: %s", p.StatusCode, w.tokens(), p.body)
 	}
 }
 
@@ -453,6 +489,22 @@ func TestGuessedRegistrationTokens(t *testing.T) {
 	}
 	if p := w.manage("GET", told, "", from...); p.StatusCode != http.StatusOK {
 		t.Errorf("the client itself: %d", p.StatusCode)
+	}
+}
+
+// TestPagesThatCostHaveARhythm: of what is read, registrations and the page that asks are no free documents, also below a path.
+func TestPagesThatCostHaveARhythm(t *testing.T) {
+	for _, path := range []string{"/register/c_1", "/authorize"} {
+		w := newWorld(t)
+		w.options.Invited, w.issuerPath = true, "/tenant/one"
+		w.limits = map[throttle.Kind]throttle.Rule{throttle.Source: {Burst: 1, Every: 10 * time.Second}}
+		w.trust = origin.Trust{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+		w.serve(w.store)
+		ask := func() page { return w.browser().do("GET", w.url+path, "", "X-Forwarded-For", "192.0.2.7") }
+		if p := ask(); p.StatusCode == http.StatusTooManyRequests || p.StatusCode == http.StatusNotFound {
+			t.Errorf("%s: %d", path, p.StatusCode)
+		}
+		wantSlowed(t, path, ask(), "10")
 	}
 }
 

@@ -91,7 +91,7 @@ func checkRedirects(uris []string) error {
 
 // checkScope holds words to the characters of RFC 6749 §3.3.
 func checkScope(words []string) error {
-	total := 0
+	total := -1 // blanks stand between
 	for _, word := range words {
 		total += len(word) + 1
 		if word == "" || strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {

@@ -173,6 +173,26 @@ func TestInvitationBounds(t *testing.T) {
 	}
 }
 
+// TestAllowed: an invitation that nobody could use is not made.
+func TestAllowed(t *testing.T) {
+	types := []string{authz.ClientCredentials}
+	for name, tt := range map[string]struct {
+		may  authz.Allowed
+		good bool
+	}{
+		"one type":                 {authz.Allowed{GrantTypes: types}, true},
+		"1024 bytes of scope":      {authz.Allowed{GrantTypes: types, Scope: []string{strings.Repeat("a", 1000), strings.Repeat("b", 23)}}, true},
+		"1025 bytes of scope":      {authz.Allowed{GrantTypes: types, Scope: []string{strings.Repeat("a", 1000), strings.Repeat("b", 24)}}, false},
+		"no type":                  {authz.Allowed{}, false},
+		"a type that is not there": {authz.Allowed{GrantTypes: []string{"password"}}, false},
+		"an empty word":            {authz.Allowed{GrantTypes: types, Scope: []string{""}}, false},
+	} {
+		if err := registration.CheckAllowed(tt.may); (err == nil) != tt.good {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 func client(t *testing.T) authz.Client {
 	t.Helper()
 	c, err := judge(`{"redirect_uris":["https://a.example/"],"client_name":"A","software_id":"s"}`, all)
