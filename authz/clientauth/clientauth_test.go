@@ -137,7 +137,7 @@ func TestCheck(t *testing.T) {
 	}{
 		"a public client":             {authz.Client{AuthMethod: authz.AuthNone}, ""},
 		"a key":                       {authz.Client{AuthMethod: authz.AuthPrivateKey, Keys: w.set("a", "ed25519")}, ""},
-		"no keys":                     {authz.Client{AuthMethod: authz.AuthPrivateKey}, "key set"},
+		"no keys":                     {authz.Client{AuthMethod: authz.AuthPrivateKey}, "needs a JWK Set"},
 		"an empty set":                {authz.Client{AuthMethod: authz.AuthPrivateKey, Keys: `{"keys":[]}`}, "needs a JWK Set"},
 		"two keys without a kid":      {authz.Client{AuthMethod: authz.AuthPrivateKey, Keys: strings.NewReplacer(`"kid":"a",`, "", `"kid":"b",`, "").Replace(w.set("a", "b"))}, "kid"},
 		"a private key":               {authz.Client{AuthMethod: authz.AuthPrivateKey, Keys: `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"h6yaF46xbu-Y87f3i4B1W5XJbUdM2c2Sd5-l6itk9dE","d":"h6yaF46xbu-Y87f3i4B1W5XJbUdM2c2Sd5-l6itk9dE"}]}`}, "secret"},
