@@ -187,9 +187,6 @@ func (e *engine) Impatience() string {
 	return fmt.Sprintf("SET LOCAL lock_timeout = %d", sharedWait.Milliseconds())
 }
 
-// Together is the number of transactions that mint: while one waits for the disk the other works.
-func (e *engine) Together() int { return mintConnections }
-
 // Conflict reads the SQLSTATE.
 func (e *engine) Conflict(err error) sqlstore.Conflict {
 	switch sqlState(err) {

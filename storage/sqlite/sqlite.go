@@ -188,9 +188,6 @@ func (e *engine) Gate(bool) string { return "" }
 // Impatience is nothing: nobody else has locks.
 func (e *engine) Impatience() string { return "" }
 
-// Together is one: there is one writer, and what waits for it shares its commit.
-func (e *engine) Together() int { return 1 }
-
 // Conflict reads SQLite's extended result code.
 func (e *engine) Conflict(err error) sqlstore.Conflict {
 	var broken *sqlite3.Error

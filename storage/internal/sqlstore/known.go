@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"runtime"
 	"sync"
 
 	"github.com/latchkey-ace/latchkey/authz"
@@ -134,18 +135,16 @@ func (s *shared[T]) read(ctx context.Context, read func(context.Context) (T, err
 		return r.wait(ctx)
 	}
 	mine, before := &reading[T]{done: make(chan struct{})}, s.running
-	if before == nil {
-		s.running = mine
-	} else {
-		s.next = mine
-	}
+	s.next = mine
 	s.mu.Unlock()
 	if before != nil {
 		<-before.done
-		s.mu.Lock()
-		s.running, s.next = mine, nil
-		s.mu.Unlock()
+	} else {
+		runtime.Gosched() // whoever can run now and will ask comes along
 	}
+	s.mu.Lock()
+	s.running, s.next = mine, nil
+	s.mu.Unlock()
 	s.run(ctx, mine, read)
 	return mine.value, mine.err
 }

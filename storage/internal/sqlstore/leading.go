@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -17,18 +18,19 @@ const (
 	stepAlone             // run one for itself
 )
 
-// mints are those that wait. Those who lead are not among them.
+// mints are those that wait. Who leads is not among them. There is one leader: two would make smaller shares, which costs more
+// than working while the other waits for the disk gains.
 type mints struct {
 	mu      sync.Mutex
 	waiting []*mint
-	leading int
+	leading bool
 }
 
 // join waits for a place in a transaction, at most as long as the caller's context, and for what becomes of it.
-func (w *mints) join(m *mint, leaders int) step {
+func (w *mints) join(m *mint) step {
 	w.mu.Lock()
-	if w.leading < leaders {
-		w.leading++
+	if !w.leading {
+		w.leading = true
 		w.mu.Unlock()
 		return stepLead
 	}
@@ -52,6 +54,20 @@ func (w *mints) join(m *mint, leaders int) step {
 	return <-m.next
 }
 
+// gather lets those who can run now, and will mint, come along.
+func (w *mints) gather() {
+	for before := -1; ; {
+		w.mu.Lock()
+		now := len(w.waiting)
+		w.mu.Unlock()
+		if now <= before || now >= maxTogether-1 {
+			return
+		}
+		before = now
+		runtime.Gosched()
+	}
+}
+
 // take gives those who share a transaction with its leader.
 func (w *mints) take(leader *mint) []*mint {
 	w.mu.Lock()
@@ -67,7 +83,7 @@ func (w *mints) leave() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.waiting) == 0 {
-		w.leading--
+		w.leading = false
 		return
 	}
 	w.waiting[0].next <- stepLead
@@ -97,6 +113,7 @@ func (s *Store) lead(ctx context.Context, m *mint) (next step) {
 			}
 		}
 	}()
+	s.mints.gather()
 	err = s.transact(ctx, true, func() []*mint {
 		batch = s.mints.take(m)
 		return batch

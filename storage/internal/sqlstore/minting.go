@@ -22,7 +22,7 @@ func (s *Store) Mint(ctx context.Context, spec authz.MintSpec, issue func(authz.
 		return fmt.Errorf("mint: %w", err)
 	}
 	m := &mint{ctx: ctx, spec: &spec, issue: issue, next: make(chan step, 1)}
-	next := s.mints.join(m, s.engine.Together())
+	next := s.mints.join(m)
 	if next == stepLead {
 		next = s.lead(ctx, m)
 	}

@@ -65,8 +65,6 @@ type Engine interface {
 	Gate(alone bool) string
 	// Impatience is a statement by which the rest of a transaction waits only shortly for others' locks. "" where there are none.
 	Impatience() string
-	// Together is how many transactions that mint gain from running at the same time.
-	Together() int
 	// Conflict tells what an error of a statement means.
 	Conflict(err error) Conflict
 	Close() error
