@@ -93,19 +93,19 @@ func method(label int64, read func(json.RawMessage) (any, error)) func(json.RawM
 }
 
 func confirmationToJSON(raw wire.RawMessage) (any, error) {
-	var m map[int64]wire.RawMessage
-	if err := wire.Unmarshal(raw, &m); err != nil || len(m) != 1 {
+	m, err := mapOf(raw)
+	if err != nil || len(m) != 1 {
 		return nil, errors.New("want exactly one confirmation method")
 	}
-	if key, ok := m[methodKey]; ok {
+	if key := m.get(methodKey); key != nil {
 		value, err := keyToJWK(key)
 		return map[string]any{"jwk": value}, err
 	}
-	if kid, ok := m[methodKeyID]; ok {
+	if kid := m.get(methodKeyID); kid != nil {
 		value, err := bytesToJSON(kid)
 		return map[string]any{"kid": value}, err
 	}
-	if material, ok := m[methodOSCORE]; ok {
+	if material := m.get(methodOSCORE); material != nil {
 		value, err := oscoreToJSON(material)
 		return map[string]any{"osc": value}, err
 	}
@@ -135,12 +135,13 @@ func oscoreFromJSON(raw json.RawMessage) (any, error) {
 }
 
 func oscoreToJSON(raw wire.RawMessage) (any, error) {
-	var m map[int64]wire.RawMessage
-	if err := wire.Unmarshal(raw, &m); err != nil {
+	m, err := mapOf(raw)
+	if err != nil {
 		return nil, errors.New("osc: not a map")
 	}
-	out := make(map[string]any)
-	for label, value := range m {
+	out := make(map[string]any, len(m))
+	for _, at := range m {
+		label, value := at.label, at.value
 		if label < 0 || label >= int64(len(oscoreMembers)) {
 			return nil, errors.New("osc: unknown parameter")
 		}
@@ -189,17 +190,17 @@ func keyFromJWK(raw json.RawMessage) (any, error) {
 }
 
 func keyToJWK(raw wire.RawMessage) (any, error) {
-	var key map[int64]wire.RawMessage
-	if err := wire.Unmarshal(raw, &key); err != nil {
+	key, err := mapOf(raw)
+	if err != nil {
 		return nil, errors.New("jwk: not a COSE_Key")
 	}
-	kty, err := intOf(key[labelKty])
+	kty, err := intOf(key.get(labelKty))
 	if err != nil {
 		return nil, fmt.Errorf("jwk kty: %w", err)
 	}
 	var jwk map[string]any
 	var parts []octet
-	switch crv, _ := intOf(key[labelCrv]); {
+	switch crv, _ := intOf(key.get(labelCrv)); {
 	case kty == ktyOct:
 		jwk, parts = map[string]any{"kty": "oct"}, octetsOfOct
 	case kty == ktyEC2 && crv == crvP256:
@@ -207,11 +208,11 @@ func keyToJWK(raw wire.RawMessage) (any, error) {
 	default:
 		return nil, errors.New("jwk kty, crv: neither oct nor EC on P-256")
 	}
-	if _, ok := key[labelKid]; ok {
+	if key.get(labelKid) != nil {
 		parts = append(slices.Clone(parts), octet{labelKid, "kid"})
 	}
 	for _, part := range parts {
-		if jwk[part.member], err = bytesToJSON(key[part.label]); err != nil {
+		if jwk[part.member], err = bytesToJSON(key.get(part.label)); err != nil {
 			return nil, fmt.Errorf("jwk %s: %w", part.member, err)
 		}
 	}

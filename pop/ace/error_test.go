@@ -64,8 +64,8 @@ func TestErrorsOfTheAuthorizationEndpointHaveNoNumber(t *testing.T) {
 }
 
 func TestUnknownErrorNamesAreKeptForPeople(t *testing.T) {
-	got, err := ParseErrorJSON([]byte(`{"error":"invalid_software_statement","error_description":"no"}`))
-	want := &Error{Description: "invalid_software_statement: no"}
+	got, err := ParseErrorJSON([]byte(`{"error":"payment_required","error_description":"no"}`))
+	want := &Error{Description: "payment_required: no"}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v, want %v", got, err, want)
 	}

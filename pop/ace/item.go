@@ -3,6 +3,8 @@ package ace
 import (
 	"errors"
 	"fmt"
+	"math"
+	"unicode/utf8"
 
 	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
@@ -28,9 +30,41 @@ func major(item []byte) int {
 
 func isNull(item []byte) bool { return len(item) == 1 && item[0] == 0xf6 }
 
+// plainAt reads the integer or string at the front of data, which nearly every parameter is, without reflection. What it does not
+// understand is for wire to judge; FuzzPlain holds the two against each other.
+func plainAt(data []byte) (n uint64, content, rest []byte, ok bool) {
+	major, n, rest, ok := wire.Head(data)
+	switch {
+	case !ok || len(data) > wire.MaxSize:
+		return 0, nil, nil, false
+	case major == wire.MajorUint, major == wire.MajorNegative:
+		return n, nil, rest, n <= math.MaxInt64
+	case n > uint64(len(rest)):
+		return 0, nil, nil, false
+	case major == wire.MajorBytes, major == wire.MajorText && utf8.Valid(rest[:n]):
+		return n, rest[:n], rest[n:], true
+	}
+	return 0, nil, nil, false
+}
+
+// plainOf reads an item that is nothing more.
+func plainOf(raw wire.RawMessage) (n uint64, content []byte, ok bool) {
+	n, content, rest, ok := plainAt(raw)
+	return n, content, ok && len(rest) == 0
+}
+
+// plainSize is the length of such an item at the front of data.
+func plainSize(data []byte) (size int, ok bool) {
+	_, _, rest, ok := plainAt(data)
+	return len(data) - len(rest), ok
+}
+
 func textOf(raw wire.RawMessage) (s string, err error) {
 	if major(raw) != majorText {
 		return "", errors.New("not a text string")
+	}
+	if _, content, ok := plainOf(raw); ok {
+		return string(content), nil
 	}
 	return s, wire.Unmarshal(raw, &s)
 }
@@ -38,6 +72,9 @@ func textOf(raw wire.RawMessage) (s string, err error) {
 func bytesOf(raw wire.RawMessage) ([]byte, error) {
 	if major(raw) != majorBytes {
 		return nil, errors.New("not a byte string")
+	}
+	if _, content, ok := plainOf(raw); ok {
+		return append([]byte{}, content...), nil
 	}
 	b := []byte{}
 	return b, wire.Unmarshal(raw, &b)
@@ -47,12 +84,21 @@ func uintOf(raw wire.RawMessage) (n uint64, err error) {
 	if major(raw) != majorUint {
 		return 0, errors.New("not an unsigned integer")
 	}
+	if n, _, ok := plainOf(raw); ok {
+		return n, nil
+	}
 	return n, wire.Unmarshal(raw, &n)
 }
 
 func intOf(raw wire.RawMessage) (n int64, err error) {
 	if m := major(raw); m != majorUint && m != majorInt {
 		return 0, errors.New("not an integer")
+	}
+	if n, _, ok := plainOf(raw); ok {
+		if major(raw) == majorInt {
+			return -1 - int64(n), nil
+		}
+		return int64(n), nil
 	}
 	return n, wire.Unmarshal(raw, &n)
 }

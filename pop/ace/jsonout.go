@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // writeObject writes members in order of name, byte for byte as json.Marshal does. What our messages are made of, plain text,
@@ -55,10 +56,16 @@ func appendValue(dst []byte, value any) ([]byte, error) {
 // plain reports whether a string stands for itself between quotes, in pages too.
 func plain(s string) bool {
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c < ' ', c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
+		if !itself[s[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+var itself = func() (set [256]bool) {
+	for c := ' '; c <= '~'; c++ {
+		set[c] = !strings.ContainsRune(`"\<>&`, c)
+	}
+	return set
+}()

@@ -108,30 +108,30 @@ func (r Rights) Methods(path string) Methods {
 }
 
 // Union is what r or other grants.
-func (r Rights) Union(other Rights) Rights { return New(slices.Concat(r, other)...) }
+func (r Rights) Union(other Rights) Rights { return merge(slices.Concat(r, other)) }
 
 // Intersect is what both r and other grant.
 func (r Rights) Intersect(other Rights) Rights {
-	var both Rights
-	for _, e := range New(r...) {
-		e.Methods &= other.Methods(e.Path)
-		both = append(both, e)
+	both := slices.Clone(r)
+	for i, e := range both {
+		both[i].Methods = e.Methods & other.Methods(e.Path)
 	}
-	return New(both...)
+	return merge(both)
 }
 
 // Without is what r grants and other does not.
 func (r Rights) Without(other Rights) Rights {
-	var rest Rights
-	for _, e := range New(r...) {
-		e.Methods &^= other.Methods(e.Path)
-		rest = append(rest, e)
+	rest := slices.Clone(r)
+	for i, e := range rest {
+		rest[i].Methods = e.Methods &^ other.Methods(e.Path)
 	}
-	return New(rest...)
+	return merge(rest)
 }
 
 // Subset reports whether of grants everything that r does.
-func (r Rights) Subset(of Rights) bool { return r.Without(of).Empty() }
+func (r Rights) Subset(of Rights) bool {
+	return !slices.ContainsFunc(r, func(e Entry) bool { return e.Methods&^of.Methods(e.Path) != 0 })
+}
 
 // Equal reports whether both grant the same.
 func (r Rights) Equal(other Rights) bool { return r.Subset(other) && other.Subset(r) }

@@ -68,7 +68,7 @@ func encodeClaims(c *pop.Claims) ([]byte, error) {
 	}
 	var err error
 	if methods(&c.Confirmation) > 0 {
-		if set.Confirmation, err = EncodeConfirmation(c.Confirmation); err != nil {
+		if set.Confirmation, err = encodeConfirmation(&c.Confirmation); err != nil {
 			return nil, err
 		}
 	}

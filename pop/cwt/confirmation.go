@@ -47,7 +47,17 @@ func methods(c *pop.Confirmation) int {
 // EncodeConfirmation gives the map that the claim cnf and the parameters cnf and req_cnf hold (RFC 8747 §3.1, RFC 9201
 // §3, RFC 9203 §3.2.1, RFC 9679 §5.6). Exactly one method must be set, and not JWE.
 func EncodeConfirmation(c pop.Confirmation) ([]byte, error) {
-	if n := methods(&c); n == 0 || c.JWE != "" {
+	if c.Encrypted != nil {
+		if err := checkEncrypted(c.Encrypted); err != nil {
+			return nil, err
+		}
+	}
+	return encodeConfirmation(&c)
+}
+
+// encodeConfirmation leaves it to its caller to look at an encrypted key.
+func encodeConfirmation(c *pop.Confirmation) ([]byte, error) {
+	if n := methods(c); n == 0 || c.JWE != "" {
 		return nil, errNoMethod
 	} else if n > 1 {
 		return nil, errManyMethods
@@ -58,7 +68,7 @@ func EncodeConfirmation(c pop.Confirmation) ([]byte, error) {
 	case c.Key != nil:
 		m.Key, err = c.Key.Encode() // without a private part
 	case c.Encrypted != nil:
-		m.Encrypted, err = c.Encrypted, checkEncrypted(c.Encrypted)
+		m.Encrypted = c.Encrypted
 	case c.KeyID != nil:
 		m.KeyID, err = c.KeyID, checkKeyID(c.KeyID)
 	case c.OSCORE != nil:

@@ -12,15 +12,17 @@ type DeviceID [8]byte
 // String is the audience of the device's tokens.
 func (id DeviceID) String() string { return Audience(id) }
 
-var alphabet = base32.StdEncoding.WithPadding(base32.NoPadding)
+var alphabet = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // Audience is the aud of a device's tokens: "d" and the id in lower-case unpadded base32, 14 characters (D6).
-func Audience(id DeviceID) string { return "d" + strings.ToLower(alphabet.EncodeToString(id[:])) }
+func Audience(id DeviceID) string {
+	return string(alphabet.AppendEncode(append(make([]byte, 0, 16), 'd'), id[:]))
+}
 
 // ParseAudience finds the device that an audience names. Only the spelling of Audience is accepted.
 func ParseAudience(audience string) (DeviceID, error) {
 	var id DeviceID
-	b, err := alphabet.DecodeString(strings.ToUpper(strings.TrimPrefix(audience, "d")))
+	b, err := alphabet.DecodeString(strings.TrimPrefix(audience, "d"))
 	if err == nil && len(b) == len(id) {
 		copy(id[:], b)
 		if Audience(id) == audience {
