@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -35,14 +36,17 @@ func (b *bench) postgres(ctx context.Context) error {
 		return err
 	}
 	defer s.stop()
+	before, began := ownTime(), time.Now()
 	got, cpu, err := b.withDatabase(ctx, s, db, s.token("monitor"))
 	if err != nil {
 		return err
 	}
+	own := float64((ownTime() - before).Microseconds()) * b.span.Seconds() / time.Since(began).Seconds() / float64(len(got.took)) // it warms up too
 	b.table.add(
 		row{Part: postgresPart, What: "signed token, 16 connections", Figure: got.rate, Unit: "/s", Floor: bare.rate, Bare: "commits"}.atLeastTimes(0.4),
 		row{Part: postgresPart, What: "signed token, 16 connections, p99", Figure: got.took.at(0.99) / 1000, Unit: "ms", Floor: bare.took.at(0.99) / 1000, Bare: "commit"}.atMostTimes(5),
-		row{Part: postgresPart, What: "signed token, CPU of the server", Figure: got.cpu, Unit: "µs", More: "database " + short(cpu-got.cpu) + " µs"},
+		row{Part: postgresPart, What: "signed token, CPU of the server", Figure: got.cpu, Unit: "µs", More: "database " + short(cpu-got.cpu) + " µs, driver " + short(own) + " µs"},
+		row{Part: postgresPart, What: "what bounds it: as many as all cores could", Figure: float64(runtime.NumCPU()) * 1e6 / (cpu + own), Unit: "/s", Floor: bare.rate, Bare: "commits"},
 	)
 	for _, connections := range []int{crowdSize, 256} {
 		if err := b.crowd(ctx, s, postgresPart, s.token("monitor"), connections); err != nil {

@@ -21,6 +21,14 @@ type minter struct {
 	store  authz.Store
 	device provision.DeviceID
 	number atomic.Int64
+	proven bool // with a DPoP proof for each token
+}
+
+func (m *minter) proofs(now time.Time) []authz.Use {
+	if !m.proven {
+		return nil
+	}
+	return []authz.Use{{Kind: authz.UseDPoP, Value: random(32), Until: now.Add(time.Minute)}}
 }
 
 func (b *bench) newMinter(ctx context.Context, url string) (*minter, error) {
@@ -56,7 +64,7 @@ func (m *minter) again(ctx context.Context, url string) (*minter, error) {
 func (m *minter) mint(ctx context.Context) error {
 	now, n := time.Now(), m.number.Add(1)
 	spec := authz.MintSpec{
-		Now: now, Parties: authz.Parties{Client: "gateway", Device: m.device},
+		Now: now, Proofs: m.proofs(now), Parties: authz.Parties{Client: "gateway", Device: m.device},
 		Audit: authz.AuditEntry{At: now, Event: "token", Result: "granted", Client: "gateway", Device: provision.Audience(m.device)},
 	}
 	return m.store.Mint(ctx, spec, func(found authz.Minting) (authz.Issued, error) {
