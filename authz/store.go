@@ -73,7 +73,8 @@ type Store interface {
 
 // Clients keeps registered applications.
 type Clients interface {
-	// AddClient keeps a client; ErrExists also for a PeerID or a MasterSecret that any client or device brought along.
+	// AddClient keeps a client; ErrExists also for the name of a user, because sub would name both (RFC 9068 §5), and for a PeerID
+	// or a MasterSecret that any client or device brought along.
 	AddClient(ctx context.Context, c Client) error
 	Client(ctx context.Context, id string) (Client, error)
 	Clients(ctx context.Context) ([]Client, error)
@@ -87,6 +88,7 @@ type Clients interface {
 
 // Users keeps people.
 type Users interface {
+	// AddUser keeps a person; ErrExists also for the id of a client.
 	AddUser(ctx context.Context, u User) error
 	User(ctx context.Context, name string) (User, error)
 	SuspendUser(ctx context.Context, name string, at time.Time) error // as SuspendClient

@@ -92,6 +92,8 @@ func takenNamesAreRefused(t *testing.T, db Database) {
 	taken("client id", store.AddClient(ctx, authz.Client{ID: "phone"}))
 	samePeer := phone("tablet")
 	samePeer.Channel.PeerID = phone("phone").Channel.PeerID
+	taken("client named like a user", store.AddClient(ctx, authz.Client{ID: "mother"}))
+	taken("user named like a client", store.AddUser(ctx, authz.User{Name: "phone"}))
 	taken("peer id of a client", store.AddClient(ctx, samePeer))
 	samePeer.Channel.PeerID = lock(1).SenderID
 	taken("peer id of a device", store.AddClient(ctx, samePeer))

@@ -22,7 +22,7 @@ func (s *Store) AddClient(ctx context.Context, c authz.Client) error {
 	if c.Channel != nil {
 		rows = append(rows, reserve(c.Channel.PeerID, c.ID, nil), s.material(c.Channel, c.ID, nil))
 	}
-	return s.add(ctx, what, rows...)
+	return s.addUnless(ctx, what, s.unnamed(usersNamed, c.ID), rows...)
 }
 
 func insertClient(c *authz.Client, channel any, sealed []byte) query {

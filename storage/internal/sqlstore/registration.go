@@ -61,6 +61,9 @@ func (s *Store) RegisterClient(ctx context.Context, token []byte, c authz.Client
 		return fmt.Errorf("%s: text with a zero byte or broken UTF-8, and key material for CoAP, cannot be registered", what)
 	}
 	return s.recorded(ctx, what, audit, func(ctx context.Context, q Querier) error {
+		if err := s.unnamed(usersNamed, c.ID)(ctx, q); err != nil {
+			return err
+		}
 		err := touch(ctx, q, ask(`UPDATE invitations_to_register SET uses_left = uses_left - 1
 			WHERE hash = $1 AND uses_left > 0 AND expires_at > $2`, present(token), ms(audit.At)))
 		if err != nil {

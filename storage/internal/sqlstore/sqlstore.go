@@ -173,12 +173,20 @@ func (s *Store) keepKey(ctx context.Context, name, known string) error {
 
 // add runs inserts in one transaction; what names the new thing in errors.
 func (s *Store) add(ctx context.Context, what string, rows ...query) error {
+	return s.addUnless(ctx, what, func(context.Context, Querier) error { return nil }, rows...)
+}
+
+// addUnless adds rows in a transaction that first asks whether it may.
+func (s *Store) addUnless(ctx context.Context, what string, may func(context.Context, Querier) error, rows ...query) error {
 	for _, row := range rows {
 		if !row.storable() {
 			return fmt.Errorf("%s: text with a zero byte or broken UTF-8 cannot be stored", what)
 		}
 	}
 	err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		if err := may(ctx, q); err != nil {
+			return err
+		}
 		for _, row := range rows {
 			if err := run(ctx, q, row); err != nil {
 				return err

@@ -10,10 +10,30 @@ import (
 
 // AddUser keeps a person.
 func (s *Store) AddUser(ctx context.Context, u authz.User) error {
-	return s.add(ctx, fmt.Sprintf("user %q", u.Name),
+	return s.addUnless(ctx, fmt.Sprintf("user %q", u.Name), s.unnamed(`SELECT COUNT(*) FROM clients WHERE id = $1`, u.Name),
 		ask(`INSERT INTO users (name, password_hash, suspended_at, created_at) VALUES ($1, $2, $3, $4)`,
 			u.Name, u.PasswordHash, ms(u.SuspendedAt), ms(u.CreatedAt)))
 }
+
+// unnamed refuses a name that a party of the other kind has: the sub of a token for an HTTP API says which of them it is by
+// nothing else (RFC 9068 §5). The gate holds up two who add the same name at once.
+func (s *Store) unnamed(count, name string) func(context.Context, Querier) error {
+	return func(ctx context.Context, q Querier) error {
+		if err := s.enter(ctx, q, alone); err != nil {
+			return err
+		}
+		var n int64
+		if err := one(ctx, q, ask(count, name), &n); err != nil {
+			return err
+		}
+		if n > 0 {
+			return authz.ErrExists
+		}
+		return nil
+	}
+}
+
+const usersNamed = `SELECT COUNT(*) FROM users WHERE name = $1`
 
 // User finds a person by name.
 func (s *Store) User(ctx context.Context, name string) (authz.User, error) {
