@@ -201,7 +201,10 @@ func lastEnd(d *Device, tokens []TokenRecord) (end time.Time) {
 
 // tell sends the hashes of ended tokens and reports whether the device has applied them.
 func (s *Server) tell(ctx context.Context, d *Device, ended []TokenRecord) (bool, error) {
-	if s.deliver == nil || d.Delivery != DeliveryPush {
+	switch {
+	case d.Delivery == DeliveryHTTP || d.Delivery == DeliveryIntrospect:
+		return false, errors.New("who is asked by introspection learns it at once; what it has accepted already ends by itself")
+	case s.deliver == nil || d.Delivery != DeliveryPush:
 		return false, errors.New("the device is not online; its tokens end by themselves")
 	}
 	teller := Teller{Sequences: s.store, Deliverer: s.deliver, Now: s.now}

@@ -165,6 +165,7 @@ func TestRevokeWithoutConfirmation(t *testing.T) {
 			w.courier.receipt = func(n news.News) (news.Receipt, error) { return news.Receipt{Sequence: n.Sequence}, nil }
 		}, "could not apply"},
 		{"it is never online", func(d *authz.Device) { d.Delivery = authz.DeliveryEmbed }, nil, "not online"},
+		{"it introspects", func(d *authz.Device) { d.Delivery = authz.DeliveryIntrospect }, nil, "introspection"},
 		{"nobody delivers", nil, func(w *world) { w.server.SetDeliverer(nil) }, "not online"},
 	}
 	for i, tt := range tests {

@@ -193,31 +193,51 @@ func TestClientUpload(t *testing.T) {
 	}
 }
 
-// TestClientDistrustsAnswers: what comes back with another state or issuer is not for us (RFC 9207).
+// comesBack is a browser that brings answers, the good one changed, and tells the status of each.
+func (w *world) comesBack(statuses chan<- int, changes ...func(url.Values)) func(address string) error {
+	return func(address string) error {
+		u, err := url.Parse(address)
+		if err != nil {
+			return err
+		}
+		go func() {
+			for _, change := range changes {
+				v := url.Values{"code": {"x"}, "state": {u.Query().Get("state")}, "iss": {w.url}}
+				change(v)
+				if response, err := http.Get(u.Query().Get("redirect_uri") + "?" + v.Encode()); err == nil { //nolint:noctx // Login ends it
+					_ = response.Body.Close()
+					statuses <- response.StatusCode
+				}
+			}
+		}()
+		return nil
+	}
+}
+
+// TestClientOutlivesForeignAnswers: what comes with another state spoils no sign-in (RFC 6749 §10.12).
+func TestClientOutlivesForeignAnswers(t *testing.T) {
+	w := newWorld(t)
+	statuses := make(chan int, 3)
+	code, err := w.phone().Login(t.Context(), forDoor, w.comesBack(statuses,
+		func(v url.Values) { v.Set("state", "other") }, func(v url.Values) { v.Del("state") }, func(url.Values) {}))
+	if err != nil || code.Value != "x" {
+		t.Fatalf("got %v", err)
+	}
+	if first, second := <-statuses, <-statuses; first != http.StatusBadRequest || second != http.StatusBadRequest {
+		t.Errorf("the browser is told %d and %d", first, second)
+	}
+}
+
+// TestClientDistrustsAnswers: what comes back with another issuer is not for us (RFC 9207).
 func TestClientDistrustsAnswers(t *testing.T) {
 	w := newWorld(t)
 	phone := w.phone()
-	for name, change := range map[string]func(q, v url.Values){
-		"another state":  func(_, v url.Values) { v.Set("state", "other") },
-		"no state":       func(_, v url.Values) { v.Del("state") },
-		"another issuer": func(_, v url.Values) { v.Set("iss", "https://evil.example") },
-		"no issuer":      func(_, v url.Values) { v.Del("iss") },
-		"no code":        func(_, v url.Values) { v.Del("code") },
+	for name, change := range map[string]func(url.Values){
+		"another issuer": func(v url.Values) { v.Set("iss", "https://evil.example") },
+		"no issuer":      func(v url.Values) { v.Del("iss") },
+		"no code":        func(v url.Values) { v.Del("code") },
 	} {
-		code, err := phone.Login(t.Context(), forDoor, func(address string) error {
-			u, err := url.Parse(address)
-			if err != nil {
-				return err
-			}
-			v := url.Values{"code": {"x"}, "state": {u.Query().Get("state")}, "iss": {w.url}}
-			change(u.Query(), v)
-			go func() {
-				if response, err := http.Get(u.Query().Get("redirect_uri") + "?" + v.Encode()); err == nil { //nolint:noctx // Login ends it
-					_ = response.Body.Close()
-				}
-			}()
-			return nil
-		})
+		code, err := phone.Login(t.Context(), forDoor, w.comesBack(make(chan int, 1), change))
 		if err == nil || !strings.Contains(err.Error(), "does not belong to our question") || code != (client.Code{}) {
 			t.Errorf("%s: got %v", name, err)
 		}

@@ -99,10 +99,15 @@ func (c *Client) random(n int) (string, error) {
 
 var errForeignAnswer = errors.New("the answer does not belong to our question")
 
+// asked reports whether an answer is to this question: it has its state.
+func (a attempt) asked(q url.Values) bool {
+	return subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(a.state)) == 1
+}
+
 // end checks the authorization response (RFC 6749 §4.1.2, RFC 9207 §2.4).
 func (c *Client) end(a attempt, q url.Values) (Code, error) {
 	switch {
-	case subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(a.state)) != 1:
+	case !a.asked(q):
 		return Code{}, fmt.Errorf("%w: state differs", errForeignAnswer)
 	case q.Get("iss") != c.issuer:
 		return Code{}, fmt.Errorf("%w: iss is not %s", errForeignAnswer, c.issuer)
@@ -134,7 +139,7 @@ func (c *Client) Login(ctx context.Context, ask Ask, open func(address string) e
 		return Code{}, err
 	}
 	answers := make(chan url.Values, 1)
-	server := &http.Server{Handler: callback(u.Path, answers), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: a.callback(u.Path, answers), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(l) }() // ends with Close below
 	defer server.Close()
 	if err := open(a.url); err != nil {
@@ -148,15 +153,20 @@ func (c *Client) Login(ctx context.Context, ask Ask, open func(address string) e
 	}
 }
 
-// callback takes the first answer on path.
-func callback(path string, answers chan<- url.Values) http.Handler {
+// callback takes the first answer to the question on path. Another, which any page can send here, ends nothing.
+func (a attempt) callback(path string, answers chan<- url.Values) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != path || r.Method != http.MethodGet {
 			http.NotFound(w, r)
 			return
 		}
+		q := r.URL.Query()
+		if !a.asked(q) {
+			http.Error(w, "This does not belong to the sign-in that the app is waiting for.", http.StatusBadRequest)
+			return
+		}
 		select {
-		case answers <- r.URL.Query():
+		case answers <- q:
 		default:
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
