@@ -136,13 +136,13 @@ func (s *service) run(ctx context.Context) error {
 	h, err := s.openPatiently(ctx, alive)
 	if err == nil && h != nil {
 		defer h.Close()
-		var endpoint *coapsec.Endpoint
-		if endpoint, err = s.open(group, alive, h); err == nil {
+		var doors []drainer
+		if doors, err = s.open(group, alive, h); err == nil {
 			select {
 			case <-ctx.Done():
 			case <-alive.Done():
 			}
-			s.drain(public, endpoint)
+			s.drain(public, doors)
 		}
 	}
 	s.phase.Store(draining)
@@ -181,8 +181,13 @@ func (s *service) openPatiently(ctx, alive context.Context) (*house, error) {
 	}
 }
 
+// drainer is a door that lets what has begun finish.
+type drainer interface {
+	Drain(ctx context.Context) error
+}
+
 // open starts everything that needs the store, and says that the server is there.
-func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (*coapsec.Endpoint, error) {
+func (s *service) open(group *errgroup.Group, alive context.Context, h *house) ([]drainer, error) {
 	if made, err := h.store.Restored(alive); err != nil {
 		return nil, err
 	} else if !made.IsZero() {
@@ -201,8 +206,10 @@ func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (
 	if err != nil {
 		return nil, err
 	}
+	doors := []drainer{endpoint}
 	group.Go(func() error { return endpoint.Serve(alive) })
 	if secured != nil {
+		doors = append(doors, secured)
 		group.Go(func() error { return secured.Serve(alive) })
 	}
 	for _, work := range s.workers(h, engine) {
@@ -213,9 +220,9 @@ func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (
 	s.house.Store(h)
 	s.phase.CompareAndSwap(starting, serving)
 	if s.ready == nil {
-		return endpoint, nil
+		return doors, nil
 	}
-	return endpoint, s.ready()
+	return doors, s.ready()
 }
 
 // workers run beside the doors. They end with their context, which is after the drain and before the store closes; an
@@ -273,17 +280,19 @@ func serveHTTP(group *errgroup.Group, server *http.Server, l net.Listener) {
 }
 
 // drain tells the load balancer first, then closes the doors, and lets what has begun finish, for a while (F122). The
-// endpoint closes after both: an app's request that has begun may still upload to a device.
-func (s *service) drain(public *http.Server, endpoint *coapsec.Endpoint) {
+// endpoints close after all: an app's request that has begun may still upload to a device.
+func (s *service) drain(public *http.Server, doors []drainer) {
 	s.phase.Store(draining)
 	s.log.Info("stopping", "delay", time.Duration(s.config.DrainDelay), "at_most", time.Duration(s.config.Drain))
 	time.Sleep(time.Duration(s.config.DrainDelay))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.config.Drain))
 	defer cancel()
-	var both errgroup.Group
-	both.Go(func() error { return public.Shutdown(ctx) })
-	both.Go(func() error { return endpoint.Drain(ctx) })
-	if err := both.Wait(); err != nil {
+	var all errgroup.Group
+	all.Go(func() error { return public.Shutdown(ctx) })
+	for _, door := range doors {
+		all.Go(func() error { return door.Drain(ctx) })
+	}
+	if err := all.Wait(); err != nil {
 		s.log.Warn("requests were still running and are cut off", "err", err)
 	}
 }

@@ -117,6 +117,10 @@ func (s *Server) Close() error {
 	return err
 }
 
+// Drain takes no new requests from then on, and waits until those at work are answered or ctx ends, as [coapsec.Endpoint.Drain]
+// does. Handshakes go on until Close; their requests are lost.
+func (s *Server) Drain(ctx context.Context) error { return s.endpoint.Drain(ctx) }
+
 // End closes the associations of a session and the handshakes that would make one, and returns when no further request
 // of theirs reaches the handler; what the handler has begun it finishes. A new handshake is for Keys to refuse: take the
 // key away first.
