@@ -34,6 +34,8 @@ func (p *phone) loginCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "login",
 		Short: "Ask the person in the browser; the answer is redeemed by phone token within a minute",
+		Long: "Asks the person in the browser. The app makes a key for this session and proves it to the server each time, so that what\n" +
+			"the server gives it is of use to nobody else. The answer is redeemed by phone token within a minute.",
 		Example: "  phone login --issuer http://localhost:8080 --client phone --device front-door --scope unlock\n" +
 			"  phone login --issuer http://localhost:8080 --client phone --device front-door --user mum --password-stdin < password.txt\n" +
 			"  phone login --issuer http://localhost:8080 --client tv --device front-door --by-code",
@@ -64,7 +66,11 @@ func (p *phone) login(cmd *cobra.Command, f loginFlags) error {
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), loginTime)
 	defer cancel()
-	c, err := client.Discover(ctx, f.Issuer, client.Options{ID: f.Client, Rand: rand.Reader, HTTP: p.trace(cmd).http(client.NewHTTP()), Push: f.push})
+	var err error
+	if f.Key, err = newKey(); err != nil {
+		return err
+	}
+	c, err := p.discover(ctx, cmd, f.memory, client.Options{Push: f.push})
 	if err != nil {
 		return err
 	}
@@ -92,6 +98,16 @@ func (p *phone) login(cmd *cobra.Command, f loginFlags) error {
 		return err
 	}
 	return p.say(cmd.OutOrStdout(), map[string]string{"session": p.session}, "allowed; run phone token within a minute")
+}
+
+// discover finds the server of a session, for the app with its key.
+func (p *phone) discover(ctx context.Context, cmd *cobra.Command, m memory, o client.Options) (*client.Client, error) {
+	key, err := m.prover()
+	if err != nil {
+		return nil, err
+	}
+	o.ID, o.DPoP, o.Rand, o.HTTP = m.Client, key, rand.Reader, p.trace(cmd).http(client.NewHTTP())
+	return client.Discover(ctx, m.Issuer, o)
 }
 
 // loginElsewhere shows a code; the answer is waited for by phone token.

@@ -21,7 +21,7 @@ func (p *phone) refresh(ctx context.Context, cmd *cobra.Command, m memory, f tok
 	if f.makeKey || f.nonce {
 		return errors.New("a token that is renewed keeps its key: --make-key and --ask-device need a new login")
 	}
-	c, err := client.Discover(ctx, m.Issuer, client.Options{ID: m.Client, Secret: secret, Rand: rand.Reader, HTTP: p.trace(cmd).http(client.NewHTTP())})
+	c, err := p.discover(ctx, cmd, m, client.Options{Secret: secret})
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ type memory struct {
 	Client   string              `json:"client"`
 	Audience string              `json:"audience"`
 	Scope    string              `json:"scope"`
+	Key      []byte              `json:"dpop_key,omitempty"` // PKCS #8; see newKey
 	Code     *client.Code        `json:"code,omitempty"`
 	Device   *client.DeviceLogin `json:"device_login,omitempty"` // answered on another screen
 	Session  *client.Saved       `json:"session,omitempty"`

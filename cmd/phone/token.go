@@ -87,7 +87,7 @@ func (p *phone) token(cmd *cobra.Command, f tokenFlags) error {
 			return err
 		}
 	}
-	c, err := client.Discover(ctx, m.Issuer, client.Options{ID: m.Client, Secret: secret, Rand: rand.Reader, HTTP: p.trace(cmd).http(client.NewHTTP())})
+	c, err := p.discover(ctx, cmd, m, client.Options{Secret: secret})
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,9 @@ func (c *Client) begin(ctx context.Context, ask Ask) (attempt, error) {
 	if ask.Scope != "" {
 		q.Set("scope", ask.Scope)
 	}
+	if c.prover != nil {
+		q.Set("dpop_jkt", c.prover.thumbprint) // RFC 9449 §10
+	}
 	if c.push {
 		if q, err = c.pushed(ctx, q); err != nil {
 			return attempt{}, err

@@ -1,13 +1,16 @@
 // Package client is the client role of ACE-OAuth: get a token from the authorization server (authorization code with
 // PKCE, or client credentials), deliver it to a device, and talk to the device under OSCORE or DTLS, whichever the device
-// speaks (RFC 6749, RFC 7636, RFC 8252, RFC 9200, RFC 9202, RFC 9203). Refresh tokens, pushed authorization requests and device authorization work with it (RFC 6749 §6, RFC 9126, RFC 8628).
+// speaks (RFC 6749, RFC 7636, RFC 8252, RFC 9200, RFC 9202, RFC 9203). Refresh tokens, pushed authorization requests, device
+// authorization and proofs of the app instance work with it (RFC 6749 §6, RFC 9126, RFC 8628, RFC 9449).
 //
 // It trusts the issuer it was given and what the token response says; creation hints and addresses are hints. Start
 // from Discover, then Client.Login and Client.Token; a Session talks to the device, over an Association if it speaks DTLS.
 package client
 
 import (
+	"bytes"
 	"context"
+	"crypto"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -38,6 +41,7 @@ type Client struct {
 	issuer string
 	at     metadata
 	push   bool
+	prover *prover
 	wait   func(context.Context, time.Duration) error
 	http   *http.Client
 }
@@ -53,6 +57,9 @@ type Options struct {
 	Now    func() time.Time // nil: time.Now; says when a token will have ended
 	HTTP   *http.Client     // nil: NewHTTP
 	Push   bool             // push authorization requests (RFC 9126) even to a server that does not demand it of everybody
+	// DPoP is the key of this app instance, on P-256 or P-384 or of Ed25519: each token request proves it, and codes and refresh tokens
+	// are bound to it (RFC 9449). A public app gets no refresh token without one. nil: none.
+	DPoP crypto.Signer
 	// Wait lets time pass before a server is asked again; nil: a timer. It returns the error of a context that ends.
 	Wait func(ctx context.Context, d time.Duration) error
 }
@@ -89,6 +96,10 @@ func Discover(ctx context.Context, issuer string, o Options) (*Client, error) {
 	}
 	if c.wait == nil {
 		c.wait = pause
+	}
+	var err error
+	if c.prover, err = newProver(o.DPoP); err != nil {
+		return nil, err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, issuer+"/.well-known/oauth-authorization-server", nil)
 	if err != nil {
@@ -165,7 +176,8 @@ func (c *Client) do(r *http.Request) (int, []byte, error) {
 }
 
 // Request asks the token endpoint and returns its answer; a refusal is an *ace.Error. A code in the request must not
-// be sent again whatever happens: after a lost answer log in anew (D20).
+// be sent again whatever happens: after a lost answer log in anew (D20). A server that wants a nonce in the proof is asked once
+// more.
 func (c *Client) Request(ctx context.Context, in ace.TokenRequest) (*ace.TokenResponse, error) {
 	if c.Secret == "" {
 		in.ClientID = c.ID
@@ -174,24 +186,37 @@ func (c *Client) Request(ctx context.Context, in ace.TokenRequest) (*ace.TokenRe
 	if err != nil {
 		return nil, fmt.Errorf("token request: %w", err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.at.Token, strings.NewReader(string(body)))
+	out, again, err := c.ask(ctx, body)
+	if again {
+		out, _, err = c.ask(ctx, body)
+	}
+	return out, err
+}
+
+// ask sends a token request; again says that the server wants it once more, with the nonce that it has given.
+func (c *Client) ask(ctx context.Context, body []byte) (out *ace.TokenResponse, again bool, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.at.Token, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	request.Header.Set("Content-Type", ace.MediaTypeJSON)
 	if c.Secret != "" {
 		request.SetBasicAuth(url.QueryEscape(c.ID), url.QueryEscape(c.Secret))
 	}
+	if err := c.sign(request); err != nil {
+		return nil, false, err
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("token endpoint: %w", err)
+		return nil, false, fmt.Errorf("token endpoint: %w", err)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxDocument))
 	if err != nil {
-		return nil, fmt.Errorf("token endpoint: %w", err)
+		return nil, false, fmt.Errorf("token endpoint: %w", err)
 	}
-	return parseAnswer(response, answer)
+	out, err = parseAnswer(response, answer)
+	return out, c.prover.learn(response, err), err
 }
 
 func parseAnswer(response *http.Response, answer []byte) (*ace.TokenResponse, error) {
