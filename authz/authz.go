@@ -56,12 +56,15 @@ type Deliverer interface {
 
 // Options of a Server; zero fields are the safe defaults.
 type Options struct {
-	Now       func() time.Time // default time.Now
-	Rand      io.Reader        // default crypto/rand
-	Log       *slog.Logger     // default discards
-	Deliverer Deliverer        // nil: nothing is uploaded, revocations reach no device
-	TokenLife time.Duration    // default TokenLife, and at most that
-	KeyEvery  time.Duration    // how long a signing key signs; default KeyEvery, at least MinKeyEvery
+	Now  func() time.Time // default time.Now
+	Rand io.Reader        // default crypto/rand
+	// Uptime is time that runs on in sleep and that nobody sets. With it, mints stop with ErrClockMoved once Now was set by more than
+	// an hour between two of them (D4); nil: they do not.
+	Uptime    func() time.Duration
+	Log       *slog.Logger  // default discards
+	Deliverer Deliverer     // nil: nothing is uploaded, revocations reach no device
+	TokenLife time.Duration // default TokenLife, and at most that
+	KeyEvery  time.Duration // how long a signing key signs; default KeyEvery, at least MinKeyEvery
 
 	// Limits slow down who asks too often or guesses wrong; throttle.Rules has those for a server that faces the internet.
 	// Nil slows down nobody.
@@ -77,6 +80,7 @@ type Server struct {
 	granter Granter
 	deliver Deliverer
 	now     func() time.Time
+	steady  steady
 	rand    io.Reader
 	log     *slog.Logger
 	life    time.Duration
@@ -95,7 +99,7 @@ func New(ctx context.Context, issuer string, store Store, granter Granter, o Opt
 	s := &Server{
 		issuer: issuer, store: ringing{store, rung}, bell: rung, granter: granter, deliver: o.Deliverer,
 		now: o.Now, rand: o.Rand, log: o.Log, life: o.TokenLife, uploads: newUploadLimits(), observe: o.Observe,
-		searching: make(chan struct{}, 1),
+		searching: make(chan struct{}, 1), steady: steady{uptime: o.Uptime},
 	}
 	if s.now == nil {
 		s.now = time.Now

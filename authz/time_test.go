@@ -195,3 +195,35 @@ func TestClockThatWentBack(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestClockThatWasSet is the other half of D4: a clock that is set by more than an hour between two mints, either way, stops them
+// until the server starts again; time that passes does not, however long.
+func TestClockThatWasSet(t *testing.T) {
+	for name, set := range map[string]time.Duration{"ahead": authz.ClockMove + time.Second, "back": -authz.ClockMove - time.Second} {
+		w, slept := newWorld(t), time.Duration(0)
+		w.give(toGateway, view)
+		start := w.clock.now()
+		options := authz.Options{Uptime: func() time.Duration { return w.clock.now().Sub(start) - slept }}
+		w.serve(options)
+		w.granted(w.gateway, own(1))
+		for _, passed := range []time.Duration{time.Minute, 30 * 24 * time.Hour} {
+			w.clock.move(passed)
+			w.give(toGateway, view)
+			w.granted(w.gateway, own(1))
+		}
+		for _, nudged := range []time.Duration{59 * time.Minute, -59 * time.Minute} {
+			w.clock.move(nudged)
+			slept += nudged
+			w.granted(w.gateway, own(1))
+		}
+		for _, set := range []time.Duration{set, -set} { // set right again is too late: a wrong time may be on record
+			w.clock.move(set)
+			slept += set
+			if _, err := w.token(w.gateway, own(1)); !errors.Is(err, authz.ErrClockMoved) || errors.As(err, new(*ace.Error)) {
+				t.Errorf("%s: got %v", name, err)
+			}
+		}
+		w.serve(options)
+		w.granted(w.gateway, own(1))
+	}
+}

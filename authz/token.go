@@ -294,6 +294,9 @@ func (s *Server) explain(ctx context.Context, was pop.GrantID, reason policy.Rea
 
 // mint consumes and issues in one transaction.
 func (s *Server) mint(ctx context.Context, r *request) (minted, error) {
+	if err := s.steady.check(s.now()); err != nil {
+		return minted{}, err
+	}
 	spec := MintSpec{
 		Now: s.now(), ClientKey: r.key.made, Audit: r.entry("granted"), Proofs: r.caller.Proofs,
 		Parties: Parties{Client: r.caller.Client.ID, User: r.shown.user, Grant: r.decision.Grant, Device: r.device.ID},

@@ -56,7 +56,7 @@ func openHouse(ctx context.Context, dir string, c config, o houseOptions) (*hous
 	if err != nil {
 		return nil, err
 	}
-	options := authz.Options{Log: o.log, TokenLife: time.Duration(c.TokenLife), Observe: o.observe}
+	options := authz.Options{Log: o.log, TokenLife: time.Duration(c.TokenLife), Observe: o.observe, Uptime: uptime}
 	if c.Limits {
 		options.Limits = throttle.Rules()
 	}
