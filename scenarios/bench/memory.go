@@ -29,10 +29,10 @@ func (b *bench) memory(ctx context.Context) error {
 		return err
 	}
 	defer func() { s.stop() }()
-	if err := s.restart(ctx); err != nil {
+	started, err := s.ready(ctx)
+	if err != nil {
 		return err
 	}
-	started := s.started
 	idle, err := s.resident()
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func (b *bench) memory(ctx context.Context) error {
 		return err
 	}
 	b.table.add(
-		row{Part: memoryPart, What: "start to ready, existing store", Figure: float64(started.Milliseconds()), Unit: "ms"}.atMost(readyGoal),
+		row{Part: memoryPart, What: "start to ready, existing store", Figure: started, Unit: "ms"}.atMost(readyGoal),
 		row{Part: memoryPart, What: "resident at rest", Figure: idle, Unit: "MiB"}.atMost(idleGoal),
 		row{Part: memoryPart, What: fmt.Sprintf("resident after %v of 64 connections", minute.span), Figure: busy, Unit: "MiB"}.atMost(busyGoal),
 	)
@@ -119,6 +119,18 @@ func (b *bench) millionEmbedded(ctx context.Context) error {
 	return nil
 }
 
+// ready is how long a start takes until the server answers, in milliseconds, the median of some.
+func (s *stand) ready(ctx context.Context) (float64, error) {
+	var all spread
+	for range 7 {
+		if err := s.restart(ctx); err != nil {
+			return 0, err
+		}
+		all = append(all, s.started)
+	}
+	return all.at(0.5) / 1000, nil
+}
+
 // costs are those of the goals: of a token over HTTP with and without a proof and over CoAP, of an introspection, of the start,
 // and of the store alone.
 func (b *bench) costs(ctx context.Context, s *stand, m *minter) (all []cost, err error) {
@@ -153,7 +165,8 @@ func (b *bench) costs(ctx context.Context, s *stand, m *minter) (all []cost, err
 		}
 		all = append(all, cost{fmt.Sprintf("built-in store alone, %d at a time, time of a token", n), "µs", 1e6 / got.rate})
 	}
-	return append(all, cost{"start to ready", "ms", float64(s.started.Milliseconds())}), nil
+	ready, err := s.ready(ctx)
+	return append(all, cost{"start to ready", "ms", ready}), err
 }
 
 func (b *bench) compare(where string, before, after []cost) {
