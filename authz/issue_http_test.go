@@ -194,7 +194,7 @@ func TestCodeForAnAPI(t *testing.T) {
 	other := redemption(w.ask("mother", q).Get("code"))
 	other.Resource = otherURI
 	_, err := w.server.Token(t.Context(), caller, other)
-	w.refused(err, ace.InvalidTarget, "resource: the code is for another one")
+	w.refused(err, ace.InvalidTarget, "resource: what was agreed to is another one")
 	other.Resource = apiURI
 	out, err := w.server.Token(t.Context(), caller, other)
 	w.must(err)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,6 +162,10 @@ func TestRefreshFlaws(t *testing.T) {
 			before := w.tokens(1)
 			_, err := w.token(row.caller, in)
 			w.refused(err, row.want, row.reason)
+			var told *ace.Error
+			if errors.As(err, &told) && told.Code == ace.InvalidGrant && !strings.HasPrefix(told.Description, "the refresh token is not valid") {
+				t.Errorf("told %q", told.Description)
+			}
 			if n := len(w.tokens(1)); n != len(before) {
 				t.Errorf("%d tokens came of it", n-len(before))
 			}

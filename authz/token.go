@@ -232,12 +232,15 @@ func (s *Server) findDevice(ctx context.Context, r *request) (err error) {
 	if r.shown.agreed != nil && r.device.ID != r.shown.device {
 		r.device = Device{}
 		if r.Resource != "" {
-			return wrongTarget("resource: the code is for another one") // RFC 8707 §2.2
+			return wrongTarget("resource: what was agreed to is another one") // RFC 8707 §2.2
 		}
-		return badCode("another audience")
+		return wrong[r.GrantType]("another audience")
 	}
 	return nil
 }
+
+// wrong are the answers to what was shown, by grant type.
+var wrong = map[string]func(reason string) error{AuthorizationCode: badCode, RefreshToken: badRefresh, DeviceCodeGrant: badDeviceCode}
 
 // checkPace holds a client to a rhythm at each device. A client without rights there slows down itself alone.
 func (s *Server) checkPace(_ context.Context, r *request) error {
