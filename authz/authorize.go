@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/authz/policy"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/aif"
@@ -30,9 +31,10 @@ type AuthorizeRequest struct {
 	Resource            string // RFC 8707 §2.1
 	CodeChallenge       string
 	CodeChallengeMethod string
-	Details             string // authorization_details (RFC 9396), JSON; not beside Scope
-	Pushed              string // hash of the pushed request that this is; "" for one that came as it is
-	DPoPKey             string // dpop_jkt (RFC 9449 §10): whose proof must redeem the code; "" anybody's
+	Details             string         // authorization_details (RFC 9396), JSON; not beside Scope
+	Pushed              string         // hash of the pushed request that this is; "" for one that came as it is
+	DPoPKey             string         // dpop_jkt (RFC 9449 §10): whose proof must redeem the code; "" anybody's
+	Verdict             attest.Verdict // of the app instance that pushed it; nothing that comes by the browser sets it
 }
 
 // Authorization is a request that was found good and waits for a person's yes.
@@ -84,7 +86,7 @@ func (s *Server) checkAuthorize(ctx context.Context, a *Authorization) error {
 	switch {
 	case !slices.Contains(a.Client.GrantTypes, AuthorizationCode):
 		return &ace.Error{Code: ace.UnauthorizedClient, Description: "this client may not use authorization_code"}
-	case a.Client.Settings.RequirePAR && r.Pushed == "":
+	case (a.Client.Settings.RequirePAR || a.Client.Attested()) && r.Pushed == "": // by the browser no instance shows itself
 		return &ace.Error{Code: ace.InvalidRequest, Description: "this client must push its request to /par first (RFC 9126)"}
 	case r.ResponseType != "code":
 		return &ace.Error{Code: ace.UnsupportedResponseType, Description: "response_type must be code"}
@@ -181,7 +183,9 @@ func isPort(s string) bool {
 
 // Preview says what a person would give by saying yes, for the consent page. A *policy.RefusedError says why nothing.
 func (s *Server) Preview(ctx context.Context, a Authorization, user string) (policy.Decision, error) {
-	return s.decide(ctx, &a.Device, &a.Client, Subject{User: user}, a.Asked)
+	return s.decide(ctx, question{
+		device: &a.Device, client: &a.Client, subject: Subject{User: user}, asked: a.Asked, verdict: a.Request.Verdict, anyAge: true,
+	})
 }
 
 // Approve records a person's yes and returns the redirect with the code. The refusal of Preview becomes the redirect
@@ -209,8 +213,8 @@ func (s *Server) Approve(ctx context.Context, a Authorization, user string) (str
 
 // Refuse records the refusal of Preview and returns the redirect with the error.
 func (s *Server) Refuse(ctx context.Context, a Authorization, user string, why *policy.RefusedError) string {
-	s.audit(ctx, AuditEntry{Event: "authorize", Result: "refused", Reason: string(why.Reason), Client: a.Client.ID, User: user, Device: a.Device.Audience()})
-	return s.ErrorRedirect(a.Request, refusal(why.Reason))
+	s.audit(ctx, AuditEntry{Event: "authorize", Result: "refused", Reason: why.Why(), Client: a.Client.ID, User: user, Device: a.Device.Audience()})
+	return s.ErrorRedirect(a.Request, refused(why))
 }
 
 // Deny records a person's no.
@@ -300,15 +304,16 @@ func (s *Server) lookup(ctx context.Context, audience string) (Device, error) {
 }
 
 // decide gathers what policy.Decide needs.
-func (s *Server) decide(ctx context.Context, d *Device, c *Client, subject Subject, asked aif.Rights) (policy.Decision, error) {
-	now := s.now()
+func (s *Server) decide(ctx context.Context, q question) (policy.Decision, error) {
+	now, d, subject := s.now(), q.device, q.subject
 	grants, err := s.store.GrantsOf(ctx, subject, d.ID, now)
 	if err != nil {
 		return policy.Decision{}, err
 	}
 	in := policy.Request{
 		Now: now, Owner: subject.User != "" && subject.User == d.Owner, Available: d.Rights(), Reserved: reserved(d),
-		Asked: asked, Ceiling: ceilingOf(d, c), HasCeiling: c.Ceiling != nil,
+		Asked: q.asked, Ceiling: ceilingOf(d, q.client), HasCeiling: q.client.Ceiling != nil,
+		Verdict: q.verdict, Demands: demandsOf(d, q.client), AnyAge: q.anyAge,
 	}
 	for _, g := range grants {
 		in.Grants = append(in.Grants, policy.Grant{
@@ -318,8 +323,15 @@ func (s *Server) decide(ctx context.Context, d *Device, c *Client, subject Subje
 	return policy.Decide(in)
 }
 
-func refusal(r policy.Reason) *ace.Error {
-	return &ace.Error{Code: ace.InvalidScope, Description: string(r)}
+func refusal(r policy.Reason) *ace.Error { return refused(&policy.RefusedError{Reason: r}) }
+
+// refused says in protocol words what the policy said; an app that only has to show itself again is told so.
+func refused(why *policy.RefusedError) *ace.Error {
+	code := ace.InvalidScope
+	if why.Lack == attest.LackFresh {
+		code = ace.UseFreshAttestation
+	}
+	return &ace.Error{Code: code, Description: why.Why()}
 }
 
 // Now is the server's clock, for faces that show time.

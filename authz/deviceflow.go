@@ -2,7 +2,6 @@ package authz
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +28,10 @@ type DeviceAuthorization struct {
 // AuthorizeDevice begins a device authorization. Errors are *ace.Error for the client, or faults of this server.
 func (s *Server) AuthorizeDevice(ctx context.Context, caller Caller, r AuthorizeRequest) (DeviceAuthorization, error) {
 	a := Authorization{Request: r, Client: caller.Client}
-	err := s.checkDeviceRequest(ctx, &a)
+	err := caller.attested()
+	if err == nil {
+		err = s.checkDeviceRequest(ctx, &a)
+	}
 	var out DeviceAuthorization
 	if err == nil {
 		out, err = s.newDeviceCode(ctx, &a, caller)
@@ -55,7 +57,7 @@ func (s *Server) newDeviceCode(ctx context.Context, a *Authorization, caller Cal
 		return DeviceAuthorization{}, err
 	}
 	row := DeviceCode{
-		Hash: hash, Client: a.Client.ID, Device: a.Device.ID, Asked: a.Asked, Details: a.Request.Details, BoundKey: caller.DPoP,
+		Hash: hash, Client: a.Client.ID, Device: a.Device.ID, Asked: a.Asked, Details: a.Request.Details, BoundKey: caller.key(), Verdict: caller.verdict(),
 		Pace: DevicePace, IssuedAt: now, ExpiresAt: now.Add(DeviceCodeLife),
 	}
 	const tries = 3 // two codes of 34 bits meet once in a long while
@@ -135,7 +137,7 @@ func (s *Server) DeviceQuestion(ctx context.Context, typed string) (DeviceQuesti
 	if q.Device, err = s.store.Device(ctx, c.Device); err != nil {
 		return DeviceQuestion{}, err
 	}
-	q.Asked, q.Request.Details = c.Asked, c.Details
+	q.Asked, q.Request.Details, q.Request.Verdict = c.Asked, c.Details, c.Verdict
 	return q, nil
 }
 
@@ -151,7 +153,7 @@ func (s *Server) AnswerDevice(ctx context.Context, q DeviceQuestion, user string
 		var refused *policy.RefusedError
 		switch {
 		case errors.As(err, &refused):
-			entry.Reason = string(refused.Reason)
+			entry.Reason = refused.Why()
 		case err != nil:
 			return err
 		default:
@@ -184,7 +186,7 @@ func (s *Server) findDeviceCode(ctx context.Context, r *request) error {
 		return err
 	case c.Client != r.caller.Client.ID:
 		return badDeviceCode("device code of another client")
-	case c.BoundKey != nil && subtle.ConstantTimeCompare(c.BoundKey, r.caller.DPoP) != 1:
+	case !r.caller.proves(c.BoundKey):
 		return badDeviceCode("device code of another key")
 	case !c.ConsumedAt.IsZero():
 		return badDeviceCode("device code was redeemed before")

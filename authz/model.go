@@ -3,6 +3,7 @@ package authz
 import (
 	"time"
 
+	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/provision"
@@ -18,8 +19,12 @@ const (
 	AuthPrivateKey  AuthMethod = "private_key_jwt"     // RFC 7523 §2.2
 	AuthTLS         AuthMethod = "tls_client_auth"     // RFC 8705 §2.1
 	AuthSelfSigned  AuthMethod = "self_signed_tls_client_auth"
-	AuthOSCORE      AuthMethod = "oscore" // the CoAP peer's security context (RFC 9203 §3)
-	AuthDTLS        AuthMethod = "dtls"   // the CoAP peer's pre-shared key (RFC 9202 §3)
+	// Attestation-based (draft-ietf-oauth-attestation-based-client-auth-10). What a client may show is the same for both.
+	AuthAttested     AuthMethod = "attest_jwt_client_auth"
+	AuthAttestedDPoP AuthMethod = "attest_jwt_client_auth_dpop"
+	AuthIntegrity    AuthMethod = "integrity_token" // of an attestation service (docs/wire.md)
+	AuthOSCORE       AuthMethod = "oscore"          // the CoAP peer's security context (RFC 9203 §3)
+	AuthDTLS         AuthMethod = "dtls"            // the CoAP peer's pre-shared key (RFC 9202 §3)
 )
 
 // Grant types (RFC 6749 §4.1, §4.4, §6; RFC 8628 §3.4).
@@ -60,6 +65,10 @@ type ClientSettings struct {
 	TLSSubject     string `json:"tls_client_auth_subject_dn,omitempty"`                 // RFC 8705 §2.1.2, RFC 4514
 	TLSSANDNS      string `json:"tls_client_auth_san_dns,omitempty"`
 	TLSSANURI      string `json:"tls_client_auth_san_uri,omitempty"`
+
+	Attesters []string      `json:"attesters,omitempty"` // who may vouch for its instances, by the names of authz.Options
+	Apps      []string      `json:"apps,omitempty"`      // what it may be called by its platforms; nil: whatever the attester says
+	Demand    attest.Demand `json:"demand,omitzero"`     // of its instances, for whatever they ask
 
 	Registered *Registered `json:"registered,omitempty"` // nil: the operator added it
 }
@@ -114,9 +123,10 @@ type Device struct {
 	Clock         provision.Clock
 	Shape         provision.Shape
 	Actions       []provision.Action
-	RootKey       []byte // 32 bytes; sealed at rest
-	PublicKey     []byte // P-256, uncompressed point, for sign1-ecdh and jwt; nil otherwise
-	SenderID      []byte // the device's OSCORE Sender ID towards this server, unique among all peers
+	Demands       map[string]attest.Demand // by action: what an app instance must be to have it; nil: nothing is asked
+	RootKey       []byte                   // 32 bytes; sealed at rest
+	PublicKey     []byte                   // P-256, uncompressed point, for sign1-ecdh and jwt; nil otherwise
+	SenderID      []byte                   // the device's OSCORE Sender ID towards this server, unique among all peers
 	Epoch         uint64
 	ExpiresIn     time.Duration // exi of its tokens; one value per device (OFF-5); whole seconds
 	Private       bool          // token content is for the device alone: Sign1 goes inside Encrypt0 (D7)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/authz/attest"
+	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 )
 
@@ -20,6 +22,8 @@ func (s *Server) Push(ctx context.Context, client Client, r AuthorizeRequest, qu
 	r.Pushed = query // it is being pushed
 	a := Authorization{Request: r, Client: client}
 	switch {
+	case checks.Attestation && client.Attested() && r.Verdict.Kind == attest.None:
+		err = &ace.Error{Code: ace.InvalidClient, Description: "unknown client or wrong credentials"}
 	case r.ClientID != client.ID:
 		err = &ace.Error{Code: ace.InvalidRequest, Description: "client_id names another client"}
 	case !redirectAllowed(client.RedirectURIs, r.RedirectURI):
@@ -38,7 +42,7 @@ func (s *Server) Push(ctx context.Context, client Client, r AuthorizeRequest, qu
 	if err != nil {
 		return "", 0, err
 	}
-	row := PushedRequest{Hash: hash, Client: client.ID, Query: query, ExpiresAt: s.now().Add(PushedLife)}
+	row := PushedRequest{Hash: hash, Client: client.ID, Query: query, Verdict: r.Verdict, ExpiresAt: s.now().Add(PushedLife)}
 	if err := s.store.AddRequest(ctx, row); err != nil {
 		return "", 0, fmt.Errorf("store pushed request: %w", err)
 	}

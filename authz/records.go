@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/provision"
@@ -125,6 +126,7 @@ type PushedRequest struct {
 	Hash      []byte // SHA-256 of the random part of request_uri
 	Client    string
 	Query     string // the request as a query
+	Verdict   attest.Verdict
 	ExpiresAt time.Time
 }
 
@@ -156,7 +158,8 @@ type DeviceCode struct {
 	Asked      aif.Rights
 	Details    string
 	BoundKey   []byte
-	Pace       time.Duration // between polls; whole seconds
+	Verdict    attest.Verdict // of the app instance that asked
+	Pace       time.Duration  // between polls; whole seconds
 	PolledAt   time.Time
 	Answer     string // "", AnswerYes or AnswerNo
 	User       string
@@ -197,6 +200,9 @@ type Use struct {
 const (
 	UseAssertion = "client assertion" // private_key_jwt (RFC 7523 §3)
 	UseDPoP      = "dpop"             // a DPoP proof (RFC 9449 §11.1)
+	UseProof     = "instance proof"   // a proof of an instance key
+	UseChallenge = "challenge"        // one that this server gave out for such a proof
+	UseIntegrity = "integrity token"  // one that is bound to a request and not to a key
 )
 
 // ReplayedError is ErrReplayed and says what was used before.
@@ -210,6 +216,28 @@ func (e *ReplayedError) Unwrap() error { return ErrReplayed }
 type Uses interface {
 	// UseOnce notes all or none; ErrReplayed when one was used before.
 	UseOnce(ctx context.Context, now time.Time, uses ...Use) error
+}
+
+// Instance is an instance of an app whose platform counts what its key signs.
+type Instance struct {
+	ID        []byte // as its platform names it
+	Client    string
+	App       string
+	PublicKey []byte // uncompressed point
+	Verdict   attest.Verdict
+	Counter   uint32 // of the newest statement
+	CreatedAt time.Time
+	ExpiresAt time.Time // prolonged by each statement
+}
+
+// Instances keeps them, so that no statement counts twice.
+type Instances interface {
+	// AddInstance keeps one; ErrExists for an id that is there.
+	AddInstance(ctx context.Context, i Instance) error
+	// Instance finds one of a client that has not expired.
+	Instance(ctx context.Context, client string, id []byte, now time.Time) (Instance, error)
+	// CountInstance moves the counter up to a higher value; ErrReplayed when it is there or beyond already.
+	CountInstance(ctx context.Context, id []byte, counter uint32, until time.Time) error
 }
 
 // RegistrationToken lets who has it register clients (RFC 7591 §3, initial access token).

@@ -59,6 +59,7 @@ type Store interface {
 	Requests
 	DeviceCodes
 	Uses
+	Instances
 	RegistrationTokens
 	Registrations
 	Leases

@@ -34,9 +34,10 @@ const (
 type Caller struct {
 	Client      Client
 	Encoding    Encoding
-	DPoP        []byte // SHA-256 thumbprint of the key whose proof came with the request (RFC 9449); nil: no proof
-	Certificate []byte // SHA-256 of the client's certificate (RFC 8705 §3.1); nil: none
-	Proofs      []Use  // ids of assertion and proof, spent together with what the request is granted
+	DPoP        []byte    // SHA-256 thumbprint of the key whose proof came with the request (RFC 9449); nil: no proof
+	Certificate []byte    // SHA-256 of the client's certificate (RFC 8705 §3.1); nil: none
+	Attested    *Attested // what vouches for the app instance; nil: nothing
+	Proofs      []Use     // ids of assertion and proof, spent together with what the request is granted
 }
 
 // request is one token request on its way through the steps of Token.
@@ -91,7 +92,7 @@ func (s *Server) Token(ctx context.Context, caller Caller, in *ace.TokenRequest)
 	if errors.As(err, &refused) {
 		if !errors.As(err, new(*recordedError)) {
 			entry := r.entry("refused")
-			entry.Reason = auditReason(err, refused)
+			entry.Reason = joinReasons(auditReason(err, refused), entry.Reason)
 			s.audit(ctx, entry)
 		}
 		return nil, refused
@@ -101,7 +102,7 @@ func (s *Server) Token(ctx context.Context, caller Caller, in *ace.TokenRequest)
 
 func (s *Server) token(ctx context.Context, r *request) (*ace.TokenResponse, error) {
 	steps := []func(context.Context, *request) error{
-		s.checkClient, s.narrow, s.findGrant, s.findDevice, s.checkPace, s.checkKey, s.checkUnspent, s.decideRights, s.checkDevice, s.chooseSigner,
+		s.checkClient, s.checkAttested, s.narrow, s.findGrant, s.findDevice, s.checkPace, s.checkKey, s.checkUnspent, s.decideRights, s.checkDevice, s.chooseSigner,
 	}
 	for _, step := range steps {
 		if err := step(ctx, r); err != nil {
@@ -155,7 +156,7 @@ func auditReason(err error, refused *ace.Error) string {
 }
 
 func (r *request) entry(result string) AuditEntry {
-	e := AuditEntry{Event: "token", Result: result, Client: r.caller.Client.ID, User: r.shown.user, Grant: r.decision.Grant}
+	e := AuditEntry{Event: "token", Result: result, Client: r.caller.Client.ID, User: r.shown.user, Grant: r.decision.Grant, Reason: r.caller.Attested.words()}
 	if r.device.Name != "" {
 		e.Device = r.device.Audience()
 	}
@@ -272,17 +273,17 @@ func (s *Server) decideRights(ctx context.Context, r *request) error {
 			return refusal(policy.ReasonMore)
 		}
 	}
-	r.decision, err = s.decide(ctx, &r.device, &r.caller.Client, subject, asked)
+	r.decision, err = s.decide(ctx, question{device: &r.device, client: &r.caller.Client, subject: subject, asked: asked, verdict: r.caller.verdict()})
 	var refused *policy.RefusedError
 	if errors.As(err, &refused) {
-		return s.explain(ctx, r.shown.grant, refused.Reason)
+		return s.explain(ctx, r.shown.grant, refused)
 	}
 	return err
 }
 
 // explain tells a grant that has ended since the code was made from one that never was: the store lists live ones alone.
-func (s *Server) explain(ctx context.Context, was pop.GrantID, reason policy.Reason) error {
-	if reason == policy.ReasonNoGrant && was != (pop.GrantID{}) {
+func (s *Server) explain(ctx context.Context, was pop.GrantID, why *policy.RefusedError) error {
+	if reason := policy.ReasonNoGrant; why.Reason == reason && was != (pop.GrantID{}) {
 		g, err := s.store.Grant(ctx, was)
 		if err != nil {
 			return err
@@ -291,8 +292,9 @@ func (s *Server) explain(ctx context.Context, was pop.GrantID, reason policy.Rea
 		if !g.RevokedAt.IsZero() {
 			reason = policy.ReasonRevoked
 		}
+		why = &policy.RefusedError{Reason: reason}
 	}
-	return refusal(reason)
+	return refused(why)
 }
 
 // mint consumes and issues in one transaction.

@@ -43,7 +43,7 @@ func (f *face) askAbout(w http.ResponseWriter, r *http.Request, person console.P
 			err = f.server.AnswerDevice(r.Context(), q, person.Name, nil)
 		}
 		if err == nil || errors.Is(err, authz.ErrNotFound) {
-			f.console.ShowError(w, http.StatusForbidden, "You cannot allow this: "+string(refused.Reason)+".", "Ask the owner of "+q.Device.Name+".")
+			f.console.ShowError(w, http.StatusForbidden, "You cannot allow this: "+refused.Why()+".", "Ask the owner of "+q.Device.Name+".")
 			return
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
@@ -31,8 +32,17 @@ type Request struct {
 	Ceiling   aif.Rights // the most the client may carry, with HasCeiling
 	Asked     aif.Rights // empty: everything the subject may have
 	Grants    []Grant
+	Verdict   attest.Verdict // of the app instance that asks
+	Demands   []Demand       // what the device asks of it
+	AnyAge    bool           // how old the verdict is does not matter: a person is asked now and the app will show a fresh one
 
 	HasCeiling bool
+}
+
+// Demand is what an app instance must be to have any of these rights.
+type Demand struct {
+	Rights aif.Rights
+	attest.Demand
 }
 
 // Decision is what a token may carry. All of it comes from one grant, because a token names one (D6).
@@ -56,12 +66,24 @@ const (
 	ReasonRevoked      Reason = "the grant was revoked"
 	ReasonUsed         Reason = "the grant is used up"
 	ReasonReserved     Reason = "the owner needs a grant to oneself for this"
+	ReasonApp          Reason = "the device wants more of the app" // Lack says what
 )
 
 // RefusedError is a decision against the request.
-type RefusedError struct{ Reason Reason }
+type RefusedError struct {
+	Reason Reason
+	Lack   attest.Lack // with ReasonApp: what there would have to be
+}
 
-func (e *RefusedError) Error() string { return fmt.Sprintf("refused: %s", string(e.Reason)) }
+func (e *RefusedError) Error() string { return "refused: " + e.Why() }
+
+// Why is the reason in words, for people and the audit log.
+func (e *RefusedError) Why() string {
+	if e.Lack != attest.LackNone {
+		return fmt.Sprintf("%s: %s", e.Reason, e.Lack)
+	}
+	return string(e.Reason)
+}
 
 func refuse(r Reason) (Decision, error) { return Decision{}, &RefusedError{Reason: r} }
 
@@ -75,12 +97,39 @@ func Decide(r Request) (Decision, error) {
 	if r.HasCeiling && !r.Asked.Subset(r.Ceiling) {
 		return refuse(ReasonCeiling)
 	}
+	if err := r.meet(); err != nil {
+		return Decision{}, err
+	}
 	if r.Owner {
 		if d, ok := r.own(); ok {
 			return d, nil
 		}
 	}
 	return r.granted()
+}
+
+// meet holds the request to what the device asks of the app instance: what was asked by name is refused if the instance lacks
+// anything for it, and where everything was asked for the rest is given.
+func (r *Request) meet() error {
+	now := r.Now
+	if r.AnyAge {
+		now = time.Time{}
+	}
+	var lack attest.Lack
+	for _, d := range r.Demands {
+		found := d.Lack(r.Verdict, now)
+		switch {
+		case found == attest.LackNone || !checks.Attestation:
+		case len(r.Asked) > 0 && !r.Asked.Intersect(d.Rights).Empty():
+			return &RefusedError{Reason: ReasonApp, Lack: found}
+		case len(r.Asked) == 0:
+			r.Available, lack = r.Available.Without(d.Rights), found
+		}
+	}
+	if r.Available.Empty() && lack != attest.LackNone {
+		return &RefusedError{Reason: ReasonApp, Lack: lack}
+	}
+	return nil
 }
 
 // own answers from the owner's own rights.

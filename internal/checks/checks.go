@@ -12,7 +12,7 @@ func Off() []string {
 		name string
 		on   bool
 	}{
-		{"audience", Audience}, {"code", Code}, {"echo", Echo}, {"expiry", Expiry}, {"integrity", Integrity},
+		{"attestation", Attestation}, {"audience", Audience}, {"code", Code}, {"echo", Echo}, {"expiry", Expiry}, {"integrity", Integrity},
 		{"once", Once}, {"possession", Possession}, {"replay", Replay}, {"revocation", Revocation}, {"rights", Rights},
 	} {
 		if !c.on {

@@ -58,6 +58,13 @@ const (
 	InvalidToken
 )
 
+// Codes of draft-ietf-oauth-attestation-based-client-auth-10, over HTTP.
+const (
+	UseAttestationChallenge ErrorCode = -400 - iota
+	UseFreshAttestation
+	InvalidClientAttestation
+)
+
 var errorNames = map[ErrorCode]string{
 	InvalidRequest:          "invalid_request",
 	InvalidClient:           "invalid_client",
@@ -84,6 +91,10 @@ var errorNames = map[ErrorCode]string{
 	InvalidSoftwareStatement:    "invalid_software_statement",
 	UnapprovedSoftwareStatement: "unapproved_software_statement",
 	InvalidToken:                "invalid_token",
+
+	UseAttestationChallenge:  "use_attestation_challenge",
+	UseFreshAttestation:      "use_fresh_attestation",
+	InvalidClientAttestation: "invalid_client_attestation",
 }
 
 // String is the name in JSON.

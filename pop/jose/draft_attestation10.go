@@ -13,3 +13,6 @@ const (
 
 // ClaimChallenge is the challenge that the server gave out.
 const ClaimChallenge Claim = "challenge"
+
+// ClaimVerdict is ours: what an attester found out about the instance (docs/wire.md). Others leave it out.
+const ClaimVerdict Claim = "latchkey_verdict"

@@ -28,7 +28,7 @@ var types = map[Type]kind{
 	TypeDPoP:           {"dpop+jwt", claimsOf(ClaimMethod, ClaimURL, ClaimTokenHash, ClaimNonce)},
 	TypeIntrospection:  {"token-introspection+jwt", claimsOf(ClaimIntrospection)},
 	TypeAssertion:      {"JWT", nil},
-	TypeAttestation:    {typeAttestation10, nil},
+	TypeAttestation:    {typeAttestation10, claimsOf(ClaimVerdict)},
 	TypeAttestationPoP: {typeAttestationPoP10, claimsOf(ClaimChallenge)},
 }
 

@@ -12,7 +12,7 @@ import (
 func is(want error) func(error) bool { return func(err error) bool { return errors.Is(err, want) } }
 
 func pushed(name string) authz.PushedRequest {
-	return authz.PushedRequest{Hash: hash(name), Client: "phone", Query: "scope=view&state=ö", ExpiresAt: evening.Add(time.Minute)}
+	return authz.PushedRequest{Hash: hash(name), Client: "phone", Query: "scope=view&state=ö", Verdict: verdict(), ExpiresAt: evening.Add(time.Minute)}
 }
 
 // A pushed request is there until its end or until a code takes it, whichever comes first.
@@ -50,7 +50,7 @@ func parallelRequests(t *testing.T, db Database) {
 func deviceCode(name string) authz.DeviceCode {
 	return authz.DeviceCode{
 		Hash: hash(name), UserCode: "WDJB" + name, Client: "phone", Device: lock(1).ID, Asked: door, Details: "[]",
-		BoundKey: hash("thumbprint"), Pace: 5 * time.Second, IssuedAt: evening, ExpiresAt: evening.Add(10 * time.Minute),
+		BoundKey: hash("thumbprint"), Verdict: verdict(), Pace: 5 * time.Second, IssuedAt: evening, ExpiresAt: evening.Add(10 * time.Minute),
 	}
 }
 

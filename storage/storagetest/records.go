@@ -67,7 +67,7 @@ func emptyAndAbsentStayApart(t *testing.T, db Database) {
 	}
 
 	plain := lock(1)
-	plain.Actions, plain.RootKey, plain.PublicKey, plain.SenderID = nil, nil, nil, nil
+	plain.Actions, plain.Demands, plain.RootKey, plain.PublicKey, plain.SenderID = nil, nil, nil, nil, nil
 	plain.Kind, plain.Delivery, plain.Profile, plain.Clock, plain.Shape = 0, "", 0, 0, 0
 	plain.Registration = authz.Registration{}
 	plain.CreatedAt, plain.Private, plain.RequireCNonce, plain.Remote = time.Time{}, false, false, false

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/provision"
@@ -91,6 +92,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"polling has a pace", pollingPace},
 		{"a device code is used once by 1,000 at a time", parallelDeviceCodes},
 		{"proofs are spent", usesAreSpent},
+		{"app instances count upwards", instances},
+		{"a count is used once by 1,000 at a time", parallelCounts},
 		{"invitations to register come back whole and end", invitationsEnd},
 		{"registration tokens are counted", registrationTokens},
 		{"an invitation is used once by 1,000 at a time", parallelRegistrations},
@@ -195,6 +198,7 @@ func lock(n byte) authz.Device {
 		Actions: []provision.Action{
 			{Name: "unlock", Path: "/door/unlock", Methods: aif.POST}, {Name: "view", Path: "/door", Methods: aif.GET},
 		},
+		Demands: map[string]attest.Demand{"unlock": {Key: attest.KeyHardware, MaxAge: time.Minute, Kinds: []attest.Kind{attest.AppAttest}}},
 		RootKey: hash(fmt.Sprint("root key ", n)), PublicKey: hash("public"), SenderID: []byte{0x51, n}, State: authz.DeviceActive, Epoch: 1_763_838_000,
 		ExpiresIn: 8 * time.Hour, Private: true, RequireCNonce: true, Remote: true, CreatedAt: evening, SigningKeys: []string{"1", "2"},
 		Registration: authz.Registration{

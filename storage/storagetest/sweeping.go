@@ -24,6 +24,9 @@ func sweepRemovesWhatHasEnded(t *testing.T, db Database) {
 	must(t, store.AddRequest(ctx, pushed("request")))
 	must(t, store.AddDeviceCode(ctx, deviceCode("device")))
 	must(t, store.UseOnce(ctx, evening, proof("use", 2*time.Minute)))
+	waiting := instance("instance")
+	waiting.ExpiresAt = evening.Add(2 * time.Hour)
+	must(t, store.AddInstance(ctx, waiting))
 	must(t, store.AddRegistrationToken(ctx, authz.RegistrationToken{Hash: hash("invitation"), ExpiresAt: evening.Add(3 * time.Hour)}))
 	must(t, store.AddRegistrationToken(ctx, authz.RegistrationToken{Hash: hash("endless")}))
 	get(store.Lease(ctx, "lease", "holder", evening, evening.Add(3*time.Minute)))(t)
@@ -51,6 +54,7 @@ func sweepRemovesWhatHasEnded(t *testing.T, db Database) {
 		{"uses", 2 * time.Minute, 0},
 		{"leases", 3 * time.Minute, 0},
 		{"logins", time.Hour, 0},
+		{"instances", 2 * time.Hour, 0},
 		{"families", 3 * time.Hour, 0},
 		{"invitations_to_register", 3 * time.Hour, 1},
 		{"tokens", 4 * time.Hour, 1}, // of the family: the other may be taken for live for another hour

@@ -112,6 +112,7 @@ func house(t *testing.T, db storagetest.Database) authz.Store {
 	must(t, store.AddDeviceCode(ctx, authz.DeviceCode{Hash: hash("device code"), UserCode: "ABCD", Client: "phone", Device: door, Pace: 5 * time.Second,
 		IssuedAt: evening, ExpiresAt: evening.Add(24 * time.Hour)}))
 	must(t, store.AddRegistrationToken(ctx, authz.RegistrationToken{Hash: hash("invitation"), Uses: 3, CreatedAt: evening, ExpiresAt: evening.Add(240 * time.Hour)}))
+	must(t, store.AddInstance(ctx, authz.Instance{ID: hash("instance"), Client: "phone", PublicKey: hash("point"), Counter: 7, CreatedAt: evening, ExpiresAt: evening.Add(24 * time.Hour)}))
 	must(t, store.UseOnce(ctx, evening, authz.Use{Kind: "dpop", Value: hash("jti"), Until: evening.Add(24 * time.Hour)}))
 	if got, err := store.Lease(ctx, "leader", "me", evening, evening.Add(24*time.Hour)); err != nil || !got {
 		t.Fatalf("lease: %v, %v", got, err)

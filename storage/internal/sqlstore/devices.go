@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
@@ -21,6 +22,8 @@ type action struct {
 	Name    string `json:"name"`
 	Path    string `json:"path"`
 	Methods uint64 `json:"methods"`
+
+	Demand attest.Demand `json:"demand,omitzero"`
 }
 
 func actionsOf(d *authz.Device) []action {
@@ -29,20 +32,26 @@ func actionsOf(d *authz.Device) []action {
 	}
 	list := make([]action, 0, len(d.Actions))
 	for _, a := range d.Actions {
-		list = append(list, action{Name: a.Name, Path: a.Path, Methods: uint64(a.Methods)})
+		list = append(list, action{Name: a.Name, Path: a.Path, Methods: uint64(a.Methods), Demand: d.Demands[a.Name]})
 	}
 	return list
 }
 
-func actionsFrom(list []action) []provision.Action {
+// setActions gives a device its actions, and what they ask of an app.
+func setActions(d *authz.Device, list []action) {
 	if list == nil {
-		return nil
+		return
 	}
-	actions := make([]provision.Action, 0, len(list))
+	d.Actions = make([]provision.Action, 0, len(list))
 	for _, a := range list {
-		actions = append(actions, provision.Action{Name: a.Name, Path: a.Path, Methods: aif.Methods(a.Methods)})
+		d.Actions = append(d.Actions, provision.Action{Name: a.Name, Path: a.Path, Methods: aif.Methods(a.Methods)})
+		if a.Demand.Demanding() {
+			if d.Demands == nil {
+				d.Demands = make(map[string]attest.Demand)
+			}
+			d.Demands[a.Name] = a.Demand
+		}
 	}
-	return actions
 }
 
 // AddDevice keeps a device and reserves its SenderID.
@@ -145,7 +154,7 @@ func (s *Store) scanDevice(rows Rows) (authz.Device, error) {
 		d.SenderID = present(d.SenderID)
 	}
 	d.Resource = resource.String
-	d.Actions = actionsFrom(actions)
+	setActions(&d, actions)
 	if d.RootKey, err = s.sealer.Open(tableDevices, d.ID[:], sealed); err != nil {
 		return d, fmt.Errorf("root key of device %q: %w", d.Name, err)
 	}

@@ -119,6 +119,7 @@ var recovery = []struct {
 	{"counters", `UPDATE counters SET value = (SELECT MAX(value) FROM counters WHERE name IN ('` + counterTRL + `', '` + counterTRLFloor + `'))
 		WHERE name IN ('` + counterTRL + `', '` + counterTRLFloor + `')`, none, nil},
 	{"leases", `DELETE FROM leases`, none, nil},
+	{"instances", `DELETE FROM instances`, none, nil}, // their counts went back: each shows itself anew
 	{"meta", `DELETE FROM meta WHERE name = '` + metaRestored + `'`, none, nil},
 
 	{table: "audit"},        // what was decided

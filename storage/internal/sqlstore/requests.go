@@ -11,15 +11,15 @@ import (
 
 // AddRequest keeps a pushed authorization request.
 func (s *Store) AddRequest(ctx context.Context, r authz.PushedRequest) error {
-	return s.add(ctx, "pushed request", ask(`INSERT INTO requests (hash, client_id, query, expires_at) VALUES ($1, $2, $3, $4)`,
-		r.Hash, r.Client, r.Query, ms(r.ExpiresAt)))
+	return s.add(ctx, "pushed request", ask(`INSERT INTO requests (hash, client_id, query, verdict, expires_at) VALUES ($1, $2, $3, $4, $5)`,
+		r.Hash, r.Client, r.Query, asJSON{r.Verdict}, ms(r.ExpiresAt)))
 }
 
 // Request finds a pushed request that has not expired.
 func (s *Store) Request(ctx context.Context, hash []byte, now time.Time) (authz.PushedRequest, error) {
 	var r authz.PushedRequest
-	err := one(ctx, s.engine.Reader(), ask(`SELECT hash, client_id, query, expires_at FROM requests WHERE hash = $1 AND expires_at > $2`,
-		present(hash), ms(now)), &r.Hash, &r.Client, &r.Query, (*when)(&r.ExpiresAt))
+	err := one(ctx, s.engine.Reader(), ask(`SELECT hash, client_id, query, verdict, expires_at FROM requests WHERE hash = $1 AND expires_at > $2`,
+		present(hash), ms(now)), &r.Hash, &r.Client, &r.Query, asJSON{&r.Verdict}, (*when)(&r.ExpiresAt))
 	if err != nil {
 		return authz.PushedRequest{}, fmt.Errorf("pushed request: %w", err)
 	}
@@ -33,14 +33,14 @@ func (s *Store) ProlongRequest(ctx context.Context, hash []byte, now, until time
 }
 
 const deviceCodeColumns = `hash, client_id, device_id, asked, details, bound_key, pace, polled_at, answer, user_name, rights,
-	grant_id, issued_at, ends_at, consumed_at`
+	grant_id, issued_at, ends_at, consumed_at, verdict`
 
 // AddDeviceCode keeps a device authorization request.
 func (s *Store) AddDeviceCode(ctx context.Context, c authz.DeviceCode) error {
 	return s.add(ctx, "device code", ask(`INSERT INTO device_codes (`+deviceCodeColumns+`, user_code, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
 		c.Hash, c.Client, c.Device[:], rights(c.Asked), c.Details, c.BoundKey, int64(c.Pace/time.Second), ms(c.PolledAt), c.Answer,
-		c.User, rights(c.Rights), grantRef(c.Grant), ms(c.IssuedAt), ms(c.ExpiresAt), ms(c.ConsumedAt), s.userCode(c.UserCode),
+		c.User, rights(c.Rights), grantRef(c.Grant), ms(c.IssuedAt), ms(c.ExpiresAt), ms(c.ConsumedAt), asJSON{c.Verdict}, s.userCode(c.UserCode),
 		ms(c.ExpiresAt.Add(deviceCodeAfter))))
 }
 
@@ -52,7 +52,7 @@ func scanDeviceCode(rows Rows) (authz.DeviceCode, error) {
 	var c authz.DeviceCode
 	err := rows.Scan(&c.Hash, &c.Client, (*id8)(&c.Device), (*rights)(&c.Asked), &c.Details, &c.BoundKey, (*seconds)(&c.Pace),
 		(*when)(&c.PolledAt), &c.Answer, &c.User, (*rights)(&c.Rights), (*grantRef)(&c.Grant), (*when)(&c.IssuedAt),
-		(*when)(&c.ExpiresAt), (*when)(&c.ConsumedAt))
+		(*when)(&c.ExpiresAt), (*when)(&c.ConsumedAt), asJSON{&c.Verdict})
 	return c, err
 }
 

@@ -13,7 +13,7 @@ import (
 var sweeps = []sweep{
 	{"codes", "hash", ""}, {"logins", "hash", ""}, {"client_keys", "mac", ""}, {"families", "id", ""}, {"requests", "hash", ""},
 	{"device_codes", "hash", ""}, {"outbox", "id", ""}, {"invitations_to_register", "hash", ""}, {"leases", "name", ""},
-	{"uses", "(kind, value)", ""},
+	{"uses", "(kind, value)", ""}, {"instances", "id", ""},
 	// As long as a device may keep a token of it, its owner can end it.
 	{"grants", "id", " AND NOT EXISTS (SELECT 1 FROM tokens WHERE tokens.grant_id = grants.id)"},
 }
