@@ -68,7 +68,7 @@ func live(w *world) secrets {
 		collect(w.token(w.phone, right)) // the key was seen, the code is spent
 		w.clock.move(2 * time.Minute)
 		collect(w.token(w.phone, right)) // a late replay
-		w.server.ClientRefused(ctx, "gateway")
+		w.server.ClientRefused(ctx, "gateway", "")
 	}
 	w.courier.answer = func(context.Context) ([]byte, error) { return nil, errors.New("4.01") }
 	for i := range allShapes {

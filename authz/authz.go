@@ -147,9 +147,13 @@ func HashSecret(value string) []byte {
 	return sum[:]
 }
 
-// ClientRefused puts on record that authz/clientauth did not find a client: id is what the sender said it is.
-func (s *Server) ClientRefused(ctx context.Context, id string) {
-	s.audit(ctx, AuditEntry{Event: "client", Result: "refused", Client: clip(id), Reason: "client authentication"})
+// ClientRefused puts on record that authz/clientauth did not find a client: id is what the sender said it is, why may be "".
+func (s *Server) ClientRefused(ctx context.Context, id, why string) {
+	reason := "client authentication"
+	if why != "" {
+		reason += ": " + why
+	}
+	s.audit(ctx, AuditEntry{Event: "client", Result: "refused", Client: clip(id), Reason: reason})
 }
 
 // audit writes an entry that no transaction carries. An entry that cannot be written is logged: a refusal stands

@@ -45,7 +45,7 @@ func TestDecisionsAreCounted(t *testing.T) {
 	w.granted(w.gateway, uploading(1, ptr(ace.UploadWantToken)))
 	made("token", "granted")
 	made("upload", "refused")
-	w.server.ClientRefused(ctx, "gateway")
+	w.server.ClientRefused(ctx, "gateway", "")
 	made("client", "refused")
 	for _, p := range []authz.Party{{Client: "phone"}, {User: "mother"}, {Device: deviceID(1)}, {Grant: last.ID}} {
 		kind := map[bool]string{p.Client != "": "client", p.User != "": "user", p.Device == deviceID(1): "device", p.Grant == last.ID: "grant"}[true]

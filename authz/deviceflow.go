@@ -57,7 +57,7 @@ func (s *Server) newDeviceCode(ctx context.Context, a *Authorization, caller Cal
 		return DeviceAuthorization{}, err
 	}
 	row := DeviceCode{
-		Hash: hash, Client: a.Client.ID, Device: a.Device.ID, Asked: a.Asked, Details: a.Request.Details, BoundKey: caller.key(), Verdict: caller.verdict(),
+		Hash: hash, Client: a.Client.ID, Device: a.Device.ID, Asked: a.Asked, Details: a.Request.Details, BoundKey: caller.Key(), Verdict: caller.verdict(),
 		Pace: DevicePace, IssuedAt: now, ExpiresAt: now.Add(DeviceCodeLife),
 	}
 	const tries = 3 // two codes of 34 bits meet once in a long while

@@ -43,7 +43,7 @@ func TestObserve(t *testing.T) {
 	if _, err := w.token(w.phone, redemption("no such code")); err == nil {
 		t.Error("a token for an unknown code")
 	}
-	w.server.ClientRefused(t.Context(), "gateway")
+	w.server.ClientRefused(t.Context(), "gateway", "")
 	store.broken = true
 	if _, err := w.token(w.gateway, own(1)); err == nil {
 		t.Error("a token from a broken store")

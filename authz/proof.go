@@ -11,11 +11,11 @@ import (
 // proves reports whether the request came with a proof of the key that something is bound to; nil is bound to none (RFC 9449
 // §10).
 func (c *Caller) proves(bound []byte) bool {
-	return bound == nil || subtle.ConstantTimeCompare(bound, c.key()) == 1
+	return bound == nil || subtle.ConstantTimeCompare(bound, c.Key()) == 1
 }
 
-// key is the one that the client has proven to have, whatever the proof looked like: an app instance has one key. Nil: none.
-func (c *Caller) key() []byte {
+// Key is the one that the client has proven to have, whatever the proof looked like: an app instance has one key. Nil: none.
+func (c *Caller) Key() []byte {
 	if c.Attested != nil && c.Attested.Instance != nil {
 		return c.Attested.Instance
 	}

@@ -91,14 +91,14 @@ func (s *Server) keepKey(r *request) error {
 // use that they are who got it.
 func (r *request) refreshable() bool {
 	c := &r.caller.Client
-	return r.shown.agreed != nil && r.shown.family == nil && slices.Contains(c.GrantTypes, RefreshToken) && (!c.Public() || r.caller.key() != nil)
+	return r.shown.agreed != nil && r.shown.family == nil && slices.Contains(c.GrantTypes, RefreshToken) && (!c.Public() || r.caller.Key() != nil)
 }
 
 // newFamily begins a family with a token.
 func (s *Server) newFamily(r *request, t *minted, now time.Time) (*Family, error) {
 	f := &Family{
 		Client: t.record.Client, User: t.record.User, Device: t.record.Device, Grant: r.decision.Grant, Rights: r.shown.agreed,
-		Details: r.shown.details, BoundKey: r.caller.key(), Code: r.shown.code, IssuedAt: now, ExpiresAt: now.Add(RefreshLife),
+		Details: r.shown.details, BoundKey: r.caller.Key(), Code: r.shown.code, IssuedAt: now, ExpiresAt: now.Add(RefreshLife),
 	}
 	if until := r.decision.Until; !until.IsZero() && until.Before(f.ExpiresAt) {
 		f.ExpiresAt = until

@@ -67,7 +67,7 @@ func TestZeroOptions(t *testing.T) {
 	if s.Issuer() != issuer || s.Store() == nil || time.Since(s.Now()) > time.Minute {
 		t.Errorf("issuer %s, now %v", s.Issuer(), s.Now())
 	}
-	s.ClientRefused(t.Context(), "nobody")
+	s.ClientRefused(t.Context(), "nobody", "")
 	if all := w.audit(); len(all) != 1 || all[0].Client != "nobody" || all[0].Reason != "client authentication" {
 		t.Errorf("on record %+v", all)
 	}

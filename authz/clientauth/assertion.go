@@ -54,8 +54,8 @@ func byAssertion(a *Authenticator, c *authz.Client, p *Presented) ([]authz.Use, 
 
 // claimed is what an assertion says before anybody has verified it.
 type claimed struct {
-	algorithm, subject string
-	oneAudience        bool // aud is a text and not a list, of whose other entries one could be another server's
+	algorithm, subject, issuer string
+	oneAudience                bool // aud is a text and not a list, of whose other entries one could be another server's
 }
 
 // peek reads what jose does not tell. What is malformed reads as empty; jose.Verify refuses it.
@@ -69,7 +69,7 @@ func peek(token string) (c claimed) {
 	if errors.Join(err1, err2) != nil {
 		return c
 	}
-	c.algorithm, c.subject = text(header["alg"]), text(payload["sub"])
+	c.algorithm, c.subject, c.issuer = text(header["alg"]), text(payload["sub"]), text(payload["iss"])
 	c.oneAudience = text(payload["aud"]) != ""
 	return c
 }

@@ -103,8 +103,8 @@ func (away) Client(context.Context, string) (authz.Client, error) {
 // TestDirectoryAway: that nobody can be asked is no refusal.
 func TestDirectoryAway(t *testing.T) {
 	heard := 0
-	a := clientauth.New(away{}, clientauth.Options{Refused: func(context.Context, string) { heard++ }})
-	_, _, err := a.Authenticate(t.Context(), clientauth.Presented{ClientID: "phone"})
+	a := clientauth.New(away{}, clientauth.Options{Refused: func(context.Context, string, string) { heard++ }})
+	_, err := a.Authenticate(t.Context(), clientauth.Presented{ClientID: "phone"})
 	if !errors.Is(err, authz.ErrUnavailable) || errors.As(err, new(*ace.Error)) || heard != 0 {
 		t.Errorf("got %v, %d refusals", err, heard)
 	}
@@ -166,7 +166,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	a, p := clientauth.New(w.store, w.options), by("signer", w.sign("k", claims("signer")))
 	b.Run("private_key_jwt", func(b *testing.B) {
 		for b.Loop() {
-			if _, _, err := a.Authenticate(b.Context(), p); err != nil {
+			if _, err := a.Authenticate(b.Context(), p); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -174,7 +174,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	unknown := by("nobody", w.sign("k", claims("nobody")))
 	b.Run("unknown client", func(b *testing.B) {
 		for b.Loop() {
-			if _, _, err := a.Authenticate(b.Context(), unknown); err == nil {
+			if _, err := a.Authenticate(b.Context(), unknown); err == nil {
 				b.Fatal("let in")
 			}
 		}
@@ -188,7 +188,7 @@ func TestSameWork(t *testing.T) {
 	w.client(authz.Client{ID: "signer", AuthMethod: authz.AuthPrivateKey, Keys: w.set("k")})
 	a := clientauth.New(w.store, w.options)
 	cost := func(p clientauth.Presented) float64 {
-		return testing.AllocsPerRun(20, func() { _, _, _ = a.Authenticate(t.Context(), p) })
+		return testing.AllocsPerRun(20, func() { _, _ = a.Authenticate(t.Context(), p) })
 	}
 	forged := w.sign("other", claims("signer"), "kid", "k")
 	want := cost(by("signer", forged))

@@ -9,5 +9,7 @@ const (
 
 	// keepAfter is how long a spent jti is remembered beyond exp: nodes' clocks differ, and a set clock may go back.
 	keepAfter = time.Minute
-	maxCerts  = 32 // certificates of one client that are compared: as many as a key set has keys
+	// challengeKept is how long a spent challenge is remembered: longer than a face takes one.
+	challengeKept = 10 * time.Minute
+	maxCerts      = 32 // certificates of one client that are compared: as many as a key set has keys
 )

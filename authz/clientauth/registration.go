@@ -16,6 +16,10 @@ func Check(c *authz.Client) error {
 		authz.AuthPrivateKey: checkKeys, authz.AuthTLS: checkNames, authz.AuthSelfSigned: checkCertificates,
 	}[c.AuthMethod]
 	switch {
+	case c.Attested() != (len(c.Settings.Attesters) > 0):
+		return fmt.Errorf("%s and %s need somebody who vouches for the app, and nothing else does", authz.AuthAttested, authz.AuthIntegrity)
+	case !c.Attested() && len(c.Settings.Apps) > 0:
+		return errors.New("an app's name at its platform goes with somebody who vouches for the app")
 	case c.AuthMethod != authz.AuthTLS && names(&c.Settings) > 0:
 		return fmt.Errorf("a certificate's name goes with %s", authz.AuthTLS)
 	case judge == nil && c.Keys != "":

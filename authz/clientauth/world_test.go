@@ -47,7 +47,7 @@ func newWorld(t testing.TB) *world {
 	w.must(err)
 	w.store = store
 	t.Cleanup(func() { w.must(store.Close()) })
-	w.options = clientauth.Options{Issuer: issuer, Now: now, Refused: func(_ context.Context, id string) { w.refused = append(w.refused, id) }}
+	w.options = clientauth.Options{Issuer: issuer, Now: now, Refused: func(_ context.Context, id, _ string) { w.refused = append(w.refused, id) }}
 	return w
 }
 
@@ -65,7 +65,8 @@ func (w *world) client(c authz.Client) {
 
 func (w *world) authenticate(p clientauth.Presented) (authz.Client, []authz.Use, error) {
 	w.t.Helper()
-	return clientauth.New(w.store, w.options).Authenticate(w.t.Context(), p)
+	s, err := clientauth.New(w.store, w.options).Authenticate(w.t.Context(), p)
+	return s.Client, s.Uses, err
 }
 
 // good wants the client to be let in.

@@ -11,48 +11,77 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/clientauth"
 	"github.com/latchkey-ace/latchkey/authz/httpapi/origin"
 	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/attestation"
+	"github.com/latchkey-ace/latchkey/pop/integrity"
 	"github.com/latchkey-ace/latchkey/pop/jose"
 )
 
 // algorithms are those of assertions and proofs: what pop/jose takes by default.
 var algorithms = []string{jose.ES256.String(), jose.ES384.String(), jose.EdDSA.String()}
 
-// authMethods are those a client can be let in by; certificates of others only where somebody is trusted to issue them.
+// authMethods are those a client can be let in by; certificates of others only where somebody is trusted to issue them, and an
+// instance's attestation where somebody is trusted to vouch for it.
 func (f *face) authMethods() []authz.AuthMethod {
 	all := []authz.AuthMethod{authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost, authz.AuthPrivateKey, authz.AuthSelfSigned}
 	if f.options.Roots != nil {
 		all = append(all, authz.AuthTLS)
 	}
+	if len(f.options.Attesters) > 0 {
+		all = append(all, authz.AuthAttested, authz.AuthAttestedDPoP, authz.AuthIntegrity)
+	}
 	return all
+}
+
+// sender is who sends a request, and the DPoP key that it has shown already.
+type sender struct {
+	clientauth.Sender
+	proven bool
+	dpop   []byte
 }
 
 // authenticate finds the client behind a request and spends what it has shown. It is for every endpoint that mints nothing; of
 // in it reads ClientID, ClientSecret, AssertionType and Assertion.
-func (f *face) authenticate(r *http.Request, in *ace.TokenRequest) (authz.Client, error) {
-	client, uses, err := f.identify(r, in)
+func (f *face) authenticate(r *http.Request, in *ace.TokenRequest) (sender, error) {
+	s, err := f.identify(r, in)
 	if err == nil {
-		err = f.server.Spend(r.Context(), uses...)
+		err = f.server.Spend(r.Context(), s.Uses...)
 	}
 	if err != nil {
-		return authz.Client{}, err
+		return sender{}, err
 	}
-	return client, nil
+	s.Uses = nil
+	return s, nil
 }
 
-// identify finds the client behind a request; uses must be spent before anything is done for it. It takes credentials from one
-// place only (RFC 6749 §2.3).
-func (f *face) identify(r *http.Request, in *ace.TokenRequest) (client authz.Client, uses []authz.Use, err error) {
+// identify finds the client behind a request; its uses must be spent before anything is done for it. It takes credentials from
+// one place only (RFC 6749 §2.3).
+func (f *face) identify(r *http.Request, in *ace.TokenRequest) (s sender, err error) {
 	from := origin.From(r.Context())
 	p := clientauth.Presented{
 		ClientID: in.ClientID, Secret: in.ClientSecret, AssertionType: in.AssertionType, Assertion: in.Assertion,
-		Certificate: from.Certificate, Intermediates: from.Intermediates,
+		Certificate: from.Certificate, Intermediates: from.Intermediates, Attestation: r.Header.Values(attestation.HeaderAttestation),
+		Proof: r.Header.Values(attestation.HeaderProof), Integrity: r.Header.Values(integrity.HeaderToken), Body: bodyOf(r),
 	}
 	if len(r.Header.Values("Authorization")) > 0 {
 		if err := fromHeader(r, &p); err != nil {
-			return client, nil, err
+			return s, err
 		}
 	}
-	return f.clients.Authenticate(r.Context(), p)
+	var uses []authz.Use
+	if len(p.Attestation) == 1 && len(p.Proof) == 0 || len(p.Integrity) == 1 { // DPoP shows the key of the instance
+		if p.DPoP, err = f.proof(r, len(p.Attestation) == 1); err != nil {
+			return s, err
+		}
+		s.proven = true
+		if p.DPoP != nil {
+			s.dpop, uses = p.DPoP.Thumbprint[:], f.proofUse(p.DPoP)
+		}
+	}
+	if s.Sender, err = f.clients.Authenticate(r.Context(), p); err != nil {
+		return sender{}, err
+	}
+	s.Uses = append(s.Uses, uses...)
+	return s, nil
 }
 
 // fromHeader reads HTTP Basic credentials, form-encoded (RFC 6749 §2.3.1).
@@ -71,19 +100,26 @@ func fromHeader(r *http.Request, p *clientauth.Presented) error {
 }
 
 // caller is the client with the keys that it has shown possession of beside its credential.
-func (f *face) caller(r *http.Request, client authz.Client, uses []authz.Use) (authz.Caller, error) {
-	c := authz.Caller{Client: client, Encoding: authz.EncodingJSON, Proofs: uses}
+func (f *face) caller(r *http.Request, s sender) (authz.Caller, error) {
+	c := authz.Caller{Client: s.Client, Encoding: authz.EncodingJSON, Attested: s.Attested, DPoP: s.dpop, Proofs: s.Uses}
 	if cert := origin.From(r.Context()).Certificate; cert != nil {
 		print := sha256.Sum256(cert.Raw)
 		c.Certificate = print[:]
 	}
-	proof, err := f.proof(r)
+	if s.proven {
+		return c, nil
+	}
+	proof, err := f.proof(r, false)
 	if err != nil || proof == nil {
 		return c, err
 	}
 	c.DPoP = proof.Thumbprint[:]
-	c.Proofs = append(c.Proofs, authz.Use{Kind: authz.UseDPoP, Value: proof.Replay[:], Until: f.server.Now().Add(proof.Keep)})
+	c.Proofs = append(c.Proofs, f.proofUse(proof)...)
 	return c, nil
+}
+
+func (f *face) proofUse(proof *jose.Proof) []authz.Use {
+	return []authz.Use{{Kind: authz.UseDPoP, Value: proof.Replay[:], Until: f.server.Now().Add(proof.Keep)}}
 }
 
 // Headers of RFC 9449 §4.1 and §8.
@@ -93,8 +129,9 @@ const (
 )
 
 // proof verifies the request's DPoP proof; nil without one. Its URL is made of the issuer, never of what the request says of
-// its host. A proof that holds a nonce must hold a good one, even where none is demanded.
-func (f *face) proof(r *http.Request) (*jose.Proof, error) {
+// its host. A proof that holds a nonce must hold a good one, even where none is demanded; one that shows the key of an app instance
+// holds a challenge in its place.
+func (f *face) proof(r *http.Request, instance bool) (*jose.Proof, error) {
 	sent := r.Header.Values(headerDPoP)
 	switch len(sent) {
 	case 0:
@@ -104,9 +141,13 @@ func (f *face) proof(r *http.Request) (*jose.Proof, error) {
 		return nil, &ace.Error{Code: ace.InvalidDPoPProof, Description: "more than one DPoP header"}
 	}
 	now := f.server.Now()
-	good := func(nonce string) bool { return f.nonces.good(nonce, now) }
+	given := f.nonces
+	if instance {
+		given = f.challenges
+	}
+	good := func(nonce string) bool { return given.good(nonce, now) }
 	expect := jose.ExpectProof{Method: r.Method, URL: f.server.Issuer() + r.URL.Path, Now: now, NonceLife: nonceLife}
-	if f.options.DPoPNonce {
+	if f.options.DPoPNonce || instance {
 		expect.Nonce = good
 	}
 	proof, err := jose.VerifyProof(sent[0], expect)
@@ -114,28 +155,31 @@ func (f *face) proof(r *http.Request) (*jose.Proof, error) {
 		err = jose.ErrUseNonce
 	}
 	if err != nil {
-		return nil, proofError(err)
+		return nil, proofError(err, instance)
 	}
 	return proof, nil
 }
 
 // proofError keeps what was wrong for the client's developer.
-func proofError(err error) error {
-	if errors.Is(err, jose.ErrUseNonce) {
+func proofError(err error, instance bool) error {
+	switch {
+	case errors.Is(err, jose.ErrUseNonce) && instance:
+		return &ace.Error{Code: ace.UseAttestationChallenge, Description: attestation.ErrChallenge.Error()}
+	case errors.Is(err, jose.ErrUseNonce):
 		return &ace.Error{Code: ace.UseDPoPNonce, Description: "use the nonce of the header DPoP-Nonce"}
 	}
 	_, why, _ := strings.Cut(err.Error(), jose.ErrInvalidProof.Error()+": ")
 	return &ace.Error{Code: ace.InvalidDPoPProof, Description: why}
 }
 
-// bind spends the DPoP proof of a request that mints nothing, and binds what is asked for to its key, which the form may name
-// too but not otherwise (RFC 9449 §10.1).
-func (f *face) bind(r *http.Request, client authz.Client, form url.Values) (authz.Caller, error) {
-	c, err := f.caller(r, client, nil)
-	if err != nil || c.DPoP == nil {
+// bind spends the DPoP proof of a request that mints nothing, and binds what is asked for to the key that the client has shown,
+// which the form may name too but not otherwise (RFC 9449 §10.1).
+func (f *face) bind(r *http.Request, s sender, form url.Values) (authz.Caller, error) {
+	c, err := f.caller(r, s)
+	if err != nil || c.Key() == nil {
 		return c, err
 	}
-	key := jose.Thumbprint(c.DPoP).String()
+	key := jose.Thumbprint(c.Key()).String()
 	if named := form.Get("dpop_jkt"); named != "" && named != key {
 		return c, &ace.Error{Code: ace.InvalidDPoPProof, Description: "the proof is not of the key that dpop_jkt names"}
 	}

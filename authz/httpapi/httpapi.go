@@ -37,6 +37,8 @@ type face struct {
 	clients *clientauth.Authenticator
 	nonces  nonces
 	options Options
+
+	challenges nonces
 }
 
 // Options of the handler; the zero value is the safe default.
@@ -44,13 +46,16 @@ type Options struct {
 	Roots     *x509.CertPool // who issues the certificates of clients (tls_client_auth); nil: nobody does
 	DPoPNonce bool           // each DPoP proof must hold a nonce of this server (RFC 9449 §8)
 	Invited   bool           // who was invited may register a client (RFC 7591)
+	// Attesters are those who may vouch for app instances, by the names that clients are registered with.
+	Attesters map[string]clientauth.Attester
 }
 
 // New makes the handler of all HTTP endpoints.
 func New(server *authz.Server, pages *console.Console, log *slog.Logger, o Options) http.Handler {
-	f := &face{server: server, console: pages, log: log, nonces: newNonces(server), options: o}
+	f := &face{server: server, console: pages, log: log, nonces: newNonces(server, "DPoP nonce"), challenges: newNonces(server, "challenge"), options: o}
 	f.clients = clientauth.New(server.Store(), clientauth.Options{
-		Issuer: server.Issuer(), Roots: o.Roots, Now: server.Now, Refused: server.ClientRefused,
+		Issuer: server.Issuer(), Roots: o.Roots, Now: server.Now, Refused: server.ClientRefused, Attesters: o.Attesters,
+		Challenge: func(challenge string) bool { return f.challenges.good(challenge, server.Now()) },
 	})
 	mux := f.mux()
 	// Forged posts from other sites are stopped here for browsers that say where a post comes from; the sealed
@@ -77,18 +82,18 @@ func (f *face) token(w http.ResponseWriter, r *http.Request) {
 		f.tokenError(w, err)
 		return
 	}
-	client, uses, err := f.identify(r, in)
-	if err = f.admit(r, in.ClientID, &client, err); err != nil {
+	by, err := f.identify(r, in)
+	if err = f.admit(r, in.ClientID, &by.Client, err); err != nil {
 		f.tokenError(w, err)
 		return
 	}
-	caller, err := f.caller(r, client, uses)
+	caller, err := f.caller(r, by)
 	if err != nil {
 		f.tokenError(w, err)
 		return
 	}
 	out, err := f.server.Token(r.Context(), caller, in)
-	if err = f.guessed(r, client.ID, err); err != nil {
+	if err = f.guessed(r, by.Client.ID, err); err != nil {
 		f.tokenError(w, err)
 		return
 	}
@@ -148,7 +153,24 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, &httpError{http.StatusBadRequest, "the body ended early"}
 	}
+	r.Body = &readBefore{body: body}
 	return body, nil
+}
+
+// readBefore is a body that was read, for those who ask what it was.
+type readBefore struct {
+	io.ReadCloser // nil: nobody reads it again
+	body          []byte
+}
+
+// Close does nothing: net/http closes the body that it made.
+func (*readBefore) Close() error { return nil }
+
+func bodyOf(r *http.Request) []byte {
+	if b, ok := r.Body.(*readBefore); ok {
+		return b.body
+	}
+	return nil
 }
 
 // tokenError is the one place where errors become bytes on this face (RFC 6749 §5.2).
@@ -182,6 +204,8 @@ func (f *face) tokenError(w http.ResponseWriter, err error) {
 	switch wire.Code {
 	case ace.UseDPoPNonce:
 		w.Header().Set(headerNonce, f.nonces.at(f.server.Now()))
+	case ace.UseAttestationChallenge:
+		f.challenge(w)
 	case ace.InvalidClient:
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", `Basic realm="latchkey"`) // no 401 without it (RFC 9110 §15.5.2)

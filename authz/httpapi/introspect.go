@@ -67,10 +67,10 @@ func (f *face) inquiry(w http.ResponseWriter, r *http.Request) (*ace.Introspecti
 	if err != nil {
 		return nil, authz.Client{}, err
 	}
-	client, err := f.authenticate(r, &ace.TokenRequest{
+	by, err := f.authenticate(r, &ace.TokenRequest{
 		ClientID: in.ClientID, ClientSecret: in.ClientSecret, AssertionType: in.AssertionType, Assertion: in.Assertion,
 	})
-	return in, client, f.admit(r, in.ClientID, &client, err)
+	return in, by.Client, f.admit(r, in.ClientID, &by.Client, err)
 }
 
 // parseInquiry reads form or JSON, as parseToken does.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/pop/attestation"
 	"github.com/latchkey-ace/latchkey/pop/jose"
 )
 
@@ -49,12 +50,21 @@ var registrationRoutes = []route{
 	{"", []string{"DELETE"}, "/register/{client}", (*face).endRegistration, nil},
 }
 
+// attestationRoutes are served, and listed, where somebody may vouch for app instances.
+var attestationRoutes = []route{
+	{attestation.MetadataChallenge, []string{"POST"}, "/attestation-challenge", (*face).giveChallenge, nil},
+}
+
 // served are the routes of this server.
 func (f *face) served() []route {
+	all := routes
 	if f.options.Invited {
-		return slices.Concat(routes, registrationRoutes)
+		all = slices.Concat(all, registrationRoutes)
 	}
-	return routes
+	if len(f.options.Attesters) > 0 {
+		all = slices.Concat(all, attestationRoutes)
+	}
+	return all
 }
 
 // recalling lets a handler that looks at many records see them as of one moment.
@@ -117,6 +127,11 @@ func (f *face) metadata(w http.ResponseWriter, _ *http.Request) {
 		"token_endpoint_auth_signing_alg_values_supported": algorithms,
 		"dpop_signing_alg_values_supported":                algorithms, // RFC 9449 §5.1
 		"tls_client_certificate_bound_access_tokens":       true,       // RFC 8705 §3.3
+	}
+	if len(f.options.Attesters) > 0 {
+		document[attestation.MetadataAlgorithms] = f.attesterAlgorithms()
+		document[attestation.MetadataProofs] = algorithms
+		document[attestation.MetadataMethods] = []string{attestation.ProofJWT, attestation.ProofDPoP}
 	}
 	for _, at := range f.served() {
 		if at.name != "" {

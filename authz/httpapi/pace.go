@@ -11,6 +11,7 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/httpapi/origin"
 	"github.com/latchkey-ace/latchkey/authz/throttle"
 	"github.com/latchkey-ace/latchkey/pop/ace"
+	"github.com/latchkey-ace/latchkey/pop/attestation"
 )
 
 // paced holds each network to a rhythm. Documents that anybody may cache are free.
@@ -21,6 +22,9 @@ func (f *face) paced(next http.Handler) http.Handler {
 			tooMany(w, limited)
 			http.Error(w, "too many requests from your network; try again later", http.StatusTooManyRequests)
 			return
+		}
+		if len(f.options.Attesters) > 0 && r.Header.Get(attestation.HeaderAttestation) != "" {
+			f.challenge(w) // for the next request
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -61,7 +65,7 @@ func (f *face) admit(r *http.Request, id string, client *authz.Client, err error
 }
 
 // guesses are the answers to a wrong credential.
-var guesses = []ace.ErrorCode{ace.InvalidClient, ace.InvalidGrant, ace.InvalidToken}
+var guesses = []ace.ErrorCode{ace.InvalidClient, ace.InvalidGrant, ace.InvalidToken, ace.InvalidClientAttestation}
 
 // guessed counts a wrong credential or code.
 func (f *face) guessed(r *http.Request, id string, err error) error {

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 )
 
@@ -16,7 +15,7 @@ var credentialNames = []string{"client_secret", "client_assertion", "client_asse
 
 // push answers pushed authorization requests (RFC 9126 §2).
 func (f *face) push(w http.ResponseWriter, r *http.Request) {
-	client, form, err := f.asking(w, r)
+	sender, form, err := f.asking(w, r)
 	if err != nil {
 		f.tokenError(w, err)
 		return
@@ -25,11 +24,16 @@ func (f *face) push(w http.ResponseWriter, r *http.Request) {
 		f.tokenError(w, &ace.Error{Code: ace.InvalidRequest, Description: "request_uri cannot be pushed"})
 		return
 	}
-	if _, err := f.bind(r, client, form); err != nil {
+	caller, err := f.bind(r, sender, form)
+	if err != nil {
 		f.tokenError(w, err)
 		return
 	}
-	uri, life, err := f.server.Push(r.Context(), client, authorizeRequest(form), form.Encode())
+	asked := authorizeRequest(form)
+	if caller.Attested != nil {
+		asked.Verdict = caller.Attested.Verdict
+	}
+	uri, life, err := f.server.Push(r.Context(), caller.Client, asked, form.Encode())
 	if err != nil {
 		f.tokenError(w, err)
 		return
@@ -39,12 +43,12 @@ func (f *face) push(w http.ResponseWriter, r *http.Request) {
 
 // askDevice answers device authorization requests (RFC 8628 §3.1).
 func (f *face) askDevice(w http.ResponseWriter, r *http.Request) {
-	client, form, err := f.asking(w, r)
+	sender, form, err := f.asking(w, r)
 	if err != nil {
 		f.tokenError(w, err)
 		return
 	}
-	caller, err := f.bind(r, client, form)
+	caller, err := f.bind(r, sender, form)
 	if err != nil {
 		f.tokenError(w, err)
 		return
@@ -63,9 +67,9 @@ func (f *face) askDevice(w http.ResponseWriter, r *http.Request) {
 }
 
 // asking reads a form in which a client asks for something, and finds out who asks. What it gives back is what is asked.
-func (f *face) asking(w http.ResponseWriter, r *http.Request) (authz.Client, url.Values, error) {
+func (f *face) asking(w http.ResponseWriter, r *http.Request) (sender, url.Values, error) {
 	if r.URL.RawQuery != "" {
-		return authz.Client{}, nil, &ace.Error{Code: ace.InvalidRequest, Description: "parameters belong in the body, not in the address"}
+		return sender{}, nil, &ace.Error{Code: ace.InvalidRequest, Description: "parameters belong in the body, not in the address"}
 	}
 	form, err := parseForm(w, r)
 	var below *httpError
@@ -73,25 +77,25 @@ func (f *face) asking(w http.ResponseWriter, r *http.Request) (authz.Client, url
 		err = &ace.Error{Code: ace.InvalidRequest, Description: "the form is malformed"}
 	}
 	if err != nil {
-		return authz.Client{}, nil, err
+		return sender{}, nil, err
 	}
 	for name, values := range form {
 		if len(values) > 1 {
-			return authz.Client{}, nil, &ace.Error{Code: ace.InvalidRequest, Description: "a parameter is given twice: " + name}
+			return sender{}, nil, &ace.Error{Code: ace.InvalidRequest, Description: "a parameter is given twice: " + name}
 		}
 	}
-	client, err := f.authenticate(r, &ace.TokenRequest{
+	by, err := f.authenticate(r, &ace.TokenRequest{
 		ClientID: form.Get("client_id"), ClientSecret: form.Get("client_secret"),
 		AssertionType: form.Get("client_assertion_type"), Assertion: form.Get("client_assertion"),
 	})
-	if err = f.admit(r, form.Get("client_id"), &client, err); err != nil {
-		return authz.Client{}, nil, err
+	if err = f.admit(r, form.Get("client_id"), &by.Client, err); err != nil {
+		return sender{}, nil, err
 	}
 	for _, name := range credentialNames {
 		form.Del(name)
 	}
-	form.Set("client_id", client.ID)
-	return client, form, nil
+	form.Set("client_id", by.Client.ID)
+	return by, form, nil
 }
 
 func (f *face) write(w http.ResponseWriter, status int, answer any) {

@@ -16,3 +16,9 @@ const ClaimChallenge Claim = "challenge"
 
 // ClaimVerdict is ours: what an attester found out about the instance (docs/wire.md). Others leave it out.
 const ClaimVerdict Claim = "latchkey_verdict"
+
+// Claims of integrity tokens, by the names that services use.
+const (
+	ClaimPayload     Claim = "pay" // base64 of the SHA-256 of what the token is bound to
+	ClaimInstanceKey Claim = "ipk" // base64 of the SubjectPublicKeyInfo of the instance key
+)

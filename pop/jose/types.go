@@ -14,6 +14,8 @@ const (
 	// TypeAssertion is a client's assertion about itself (RFC 7523 §3), which names no type: typ may be absent or "JWT".
 	// It is verified here and never made.
 	TypeAssertion
+	// TypeIntegrity is an attestation service's word on an app instance (pop/integrity), which names no type either.
+	TypeIntegrity
 )
 
 // kind is one line of the table of types.
@@ -28,6 +30,7 @@ var types = map[Type]kind{
 	TypeDPoP:           {"dpop+jwt", claimsOf(ClaimMethod, ClaimURL, ClaimTokenHash, ClaimNonce)},
 	TypeIntrospection:  {"token-introspection+jwt", claimsOf(ClaimIntrospection)},
 	TypeAssertion:      {"JWT", nil},
+	TypeIntegrity:      {"JWT", claimsOf(ClaimPayload, ClaimInstanceKey, ClaimChallenge, ClaimVerdict)},
 	TypeAttestation:    {typeAttestation10, claimsOf(ClaimVerdict)},
 	TypeAttestationPoP: {typeAttestationPoP10, claimsOf(ClaimChallenge)},
 }
@@ -53,7 +56,7 @@ func (t Type) matches(o object) bool {
 	if err != nil {
 		return false
 	}
-	return got == t.String() || t == TypeAssertion && got == ""
+	return got == t.String() || (t == TypeAssertion || t == TypeIntegrity) && got == ""
 }
 
 func claimsOf(claims ...Claim) table {
