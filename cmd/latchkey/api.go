@@ -75,7 +75,10 @@ func (f deviceFlags) api(cmd *cobra.Command, name string) (d authz.Device, err e
 	if err := checkName("device", name); err != nil {
 		return d, err
 	}
-	d.Actions, err = parseActions(f.actions)
+	if d.Actions, err = parseActions(f.actions); err != nil {
+		return d, err
+	}
+	d.Demands, err = parseDemands(&d, f.demands)
 	return d, err
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/authz/registration"
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop/jose"
@@ -21,7 +22,7 @@ import (
 // authMethods are those that client add offers.
 var authMethods = []authz.AuthMethod{
 	authz.AuthNone, authz.AuthSecretBasic, authz.AuthSecretPost, authz.AuthPrivateKey, authz.AuthTLS, authz.AuthSelfSigned, authz.AuthOSCORE,
-	authz.AuthDTLS,
+	authz.AuthDTLS, authz.AuthAttested, authz.AuthAttestedDPoP, authz.AuthIntegrity,
 }
 
 func methodNames() string { return listed(authMethods) }
@@ -50,8 +51,8 @@ const (
 
 // credentialFlags are the flags of client add about how an app proves itself and what its tokens are bound to.
 type credentialFlags struct {
-	name, jwks, serves string
-	secretStdin        bool
+	name, jwks, serves, demand string
+	secretStdin                bool
 }
 
 func (f *credentialFlags) add(fl *pflag.FlagSet, s *authz.ClientSettings) {
@@ -65,6 +66,9 @@ func (f *credentialFlags) add(fl *pflag.FlagSet, s *authz.ClientSettings) {
 	fl.BoolVar(&s.DPoPBound, "dpop", false, "its tokens for HTTP APIs must be bound to a DPoP key (RFC 9449)")
 	fl.BoolVar(&s.TLSBound, "tls-bound", false, "its tokens for HTTP APIs must be bound to its TLS certificate (RFC 8705)")
 	fl.BoolVar(&s.Bearer, "bearer", false, "it may have tokens for HTTP APIs that are bound to nothing: whoever sees one can use it")
+	fl.StringArrayVar(&s.Attesters, "attester", nil, "for attest_jwt_client_auth and integrity_token: who may vouch for its instances, by name in the file of attesters; may be given again")
+	fl.StringArrayVar(&s.Apps, "app", nil, "what its platform calls it, as attesters say it: a package, or team and bundle id; may be given again (default: whatever they say)")
+	fl.StringVar(&f.demand, "demand", "", "what its instances must be for anything, as in key=hardware,os=verified,age=5m,kind=key-attestation")
 	fl.StringVar(&f.serves, "serves", "", "the device or API that this client is: it may ask about its tokens")
 }
 
@@ -76,11 +80,16 @@ func (f *credentialFlags) fill(c *authz.Client) (err error) {
 			return err
 		}
 	}
+	if f.demand != "" {
+		if c.Settings.Demand, err = attest.ParseDemand(f.demand); err != nil {
+			return fmt.Errorf("--demand: %w", err)
+		}
+	}
 	if f.secretStdin && c.AuthMethod != authz.AuthSecretBasic && c.AuthMethod != authz.AuthSecretPost {
 		return fmt.Errorf("--secret-stdin goes with %s or %s", authz.AuthSecretBasic, authz.AuthSecretPost)
 	}
 	if err := registration.Check(c); err != nil {
-		return fmt.Errorf("%w; see --grant-type, --redirect-uri, --require-par, --jwks, --tls-subject, --tls-san-dns, --tls-san-uri, --dpop, --tls-bound and --bearer", err)
+		return fmt.Errorf("%w; see --grant-type, --redirect-uri, --require-par, --jwks, --tls-subject, --tls-san-dns, --tls-san-uri, --dpop, --tls-bound, --bearer, --attester and --app", err)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/cmd/internal/command"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/provision"
@@ -21,7 +22,7 @@ import (
 // deviceFlags are the flags of device add.
 type deviceFlags struct {
 	owner, kind, delivery, profile, clock, token, out, resource, importFile string
-	actions                                                                 []string
+	actions, demands                                                        []string
 	exi                                                                     time.Duration
 	requireCNonce                                                           bool
 }
@@ -59,6 +60,7 @@ func (t *tool) deviceCommand() *cobra.Command {
 	fl.DurationVar(&f.exi, "exi", 0, "how long a device without a clock honours a token it has accepted (default 8h)")
 	fl.BoolVar(&f.requireCNonce, "require-cnonce", false, "tokens must carry a nonce fetched from the device")
 	fl.StringArrayVar(&f.actions, "action", nil, "NAME=/path:METHOD[,METHOD…]; once for each action")
+	fl.StringArrayVar(&f.demands, "demand", nil, "what an app must be to have an action, as in unlock=key=hardware,os=verified,age=5m,kind=key-attestation; once for each action")
 	fl.StringVar(&f.resource, "resource", "", "with --delivery http: the API's address, which is the aud of its tokens")
 	fl.StringVar(&f.importFile, "import", "", "the OSCORE material of a channel that the device has already, in a JSON file of mode 0600: master_secret, master_salt, client_id (the device) and server_id in hex")
 	fl.StringVar(&f.out, "out", "", "where to write the provisioning file")
@@ -104,6 +106,9 @@ func (f deviceFlags) device(name string) (d authz.Device, err error) {
 		return d, err
 	}
 	if d.Actions, err = parseActions(f.actions); err != nil {
+		return d, err
+	}
+	if d.Demands, err = parseDemands(&d, f.demands); err != nil {
 		return d, err
 	}
 	if err := f.check(d); err != nil {
@@ -161,6 +166,28 @@ func parseActions(texts []string) ([]provision.Action, error) {
 		actions = append(actions, a)
 	}
 	return actions, nil
+}
+
+// parseDemands reads what actions ask of an app.
+func parseDemands(d *authz.Device, texts []string) (all map[string]attest.Demand, err error) {
+	for _, text := range texts {
+		action, rest, _ := strings.Cut(text, "=")
+		demand, err := attest.ParseDemand(rest)
+		if _, known := d.Action(action); err == nil && !known {
+			err = fmt.Errorf("there is no action %q", action)
+		}
+		if _, twice := all[action]; err == nil && twice {
+			err = fmt.Errorf("action %q is there twice", action)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--demand %.128q: %w; the form is ACTION=key=hardware,os=verified", text, err)
+		}
+		if all == nil {
+			all = map[string]attest.Demand{}
+		}
+		all[action] = demand
+	}
+	return all, nil
 }
 
 func (t *tool) addDevice(cmd *cobra.Command, name string, f deviceFlags) error {

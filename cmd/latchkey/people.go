@@ -98,6 +98,7 @@ func (t *tool) clientCommand() *cobra.Command {
 			"  latchkey client add gateway --grant-type client_credentials\n" +
 			"  latchkey client add backend --auth-method private_key_jwt --jwks backend.jwks --dpop\n" +
 			"  latchkey client add meter --auth-method tls_client_auth --tls-san-dns meter.example --tls-bound\n" +
+			"  latchkey client add door-app --auth-method attest_jwt_client_auth --attester acme --redirect-uri com.example.door:/cb\n" +
 			"  latchkey client add reporting --auth-method client_secret_basic --secret-stdin --bearer < secret.txt",
 		Args: command.One,
 		RunE: func(cmd *cobra.Command, args []string) error { return t.addClient(cmd, args[0], f) },

@@ -34,6 +34,7 @@ type config struct {
 	DPoPNonce bool   `toml:"dpop_nonce"`
 
 	Registration string `toml:"registration"`
+	Attesters    string `toml:"attesters"`
 
 	Limits     bool   `toml:"limits"`
 	TokenLife  span   `toml:"token_life"`
@@ -104,6 +105,7 @@ func (c *config) settings() []setting {
 		{"client_ca", &c.ClientCA, "certificates, in PEM, of who issues those of apps with tls_client_auth; read at the start"},
 		{"dpop_nonce", &c.DPoPNonce, "each DPoP proof must hold a nonce that the server gave out a few minutes ago"},
 		{"registration", &c.Registration, "closed, or invited: who has an invitation (latchkey client invite) may register an app over HTTP"},
+		{"attesters", &c.Attesters, "file with those who may vouch for app instances (docs/attestation.md); nobody may if empty"},
 		{"limits", &c.Limits, "slows down who asks too often or guesses wrong; false only behind something that does it"},
 		{"token_life", &c.TokenLife, "how long tokens live for devices with a clock, at most 1h"},
 		{"log_level", &c.LogLevel, "least important lines to log: debug, info, warn or error"},
