@@ -66,8 +66,11 @@ func authority(name string, serial int64) *x509.Certificate {
 	}
 }
 
-func newApple(t testing.TB) *apple {
-	a := &apple{rootKey: generate(t, elliptic.P384()), intermediateKey: generate(t, elliptic.P384())}
+func newApple(t testing.TB) *apple { return newAppleOn(t, elliptic.P384()) }
+
+// newAppleOn takes another curve than Apple's, for tests that attest thousands of times.
+func newAppleOn(t testing.TB, curve elliptic.Curve) *apple {
+	a := &apple{rootKey: generate(t, curve), intermediateKey: generate(t, curve)}
 	root := authority("App Attestation Root CA", 1)
 	a.root = issue(t, root, root, a.rootKey.Public(), a.rootKey)
 	a.intermediate = issue(t, authority("App Attestation CA 1", 2), a.root, a.intermediateKey.Public(), a.rootKey)
@@ -116,6 +119,13 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+func must2[A, B any](a A, b B, err error) (A, B) {
+	if err != nil {
+		panic(err)
+	}
+	return a, b
 }
 
 func keyID(t testing.TB, key *ecdsa.PrivateKey) []byte {
