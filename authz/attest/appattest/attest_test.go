@@ -9,7 +9,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/binary"
+	"encoding/pem"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -17,6 +21,20 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/authz/attest/appattest"
 )
+
+// TestTheSystemsRootsAreNotUsed stands first, because crypto/x509 reads the system's roots once. Nothing else here lets it.
+func TestTheSystemsRootsAreNotUsed(t *testing.T) {
+	a, e := newApple(t), genuine(t)
+	file := filepath.Join(t.TempDir(), "roots.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.root.Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSL_CERT_FILE", file)
+	v := &appattest.Verifier{Apps: []string{ourApp}}
+	if k, err := v.Attest(e.object(t, a), e.CredentialID, clientData, now); !errors.Is(err, appattest.ErrRoot) {
+		t.Errorf("got %v, %v, want %v", k, err, appattest.ErrRoot)
+	}
+}
 
 func TestAttest(t *testing.T) {
 	a := newApple(t)
@@ -148,6 +166,10 @@ func TestAttestRefuses(t *testing.T) {
 		{"a leaf for RSA", func(e *attestation) { e.Key = must(rsa.GenerateKey(rand.Reader, 2048)) }, appattest.ErrAlgorithm},
 		{"a leaf for P-384", func(e *attestation) { e.Key = generate(t, elliptic.P384()) }, appattest.ErrAlgorithm},
 		{"a leaf for another key", func(e *attestation) { e.Key = other }, appattest.ErrKeyID},
+		{"a leaf and credential for another key, under the right id", func(e *attestation) {
+			p := must(other.PublicKey.Bytes())
+			e.Key, e.COSE = other, cose(p[1:33], p[33:])
+		}, appattest.ErrKeyID},
 		{"an unknown critical extension", func(e *attestation) {
 			e.Leaf.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
 		}, appattest.ErrMalformed},
@@ -184,7 +206,7 @@ func TestAttestRefusesWhatItWasNotAsked(t *testing.T) {
 		{"nothing else", func(*call) {}, nil},
 		{"another root", func(c *call) { c.Roots = newApple(t).verifier().Roots }, appattest.ErrRoot},
 		{"the intermediate for a root", func(c *call) { c.Roots = x509.NewCertPool(); c.Roots.AddCert(a.intermediate) }, appattest.ErrRoot},
-		{"the leaf for a root", func(c *call) { c.Roots = x509.NewCertPool(); c.Roots.AddCert(leafOf(t, e, a)) }, appattest.ErrRoot},
+		{"the leaf for a root", func(c *call) { c.Roots = x509.NewCertPool(); c.Roots.AddCert(leafOf(object)) }, appattest.ErrRoot},
 		{"an empty pool", func(c *call) { c.Roots = x509.NewCertPool() }, appattest.ErrRoot},
 		{"no pool", func(c *call) { c.Roots = nil }, appattest.ErrRoot},
 		{"no apps", func(c *call) { c.Apps = nil }, appattest.ErrApp},
@@ -207,6 +229,15 @@ func TestAttestRefusesWhatItWasNotAsked(t *testing.T) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestNoChallenge: evidence about nothing is refused to who asks about nothing.
+func TestNoChallenge(t *testing.T) {
+	a, e := newApple(t), genuine(t)
+	e.ClientData = nil
+	if _, err := a.verifier().Attest(e.object(t, a), e.CredentialID, nil, now); !errors.Is(err, appattest.ErrChallenge) {
+		t.Errorf("got %v, want %v", err, appattest.ErrChallenge)
 	}
 }
 
@@ -264,14 +295,9 @@ func TestNonceExtension(t *testing.T) {
 	}
 }
 
-func leafOf(t *testing.T, e *attestation, a *apple) *x509.Certificate {
-	t.Helper()
-	var leaf *x509.Certificate
-	taken := *e
-	taken.Chain = func(der, _ []byte) [][]byte {
-		leaf = must(x509.ParseCertificate(der))
-		return nil
-	}
-	taken.object(t, a)
-	return leaf
+// leafOf is the leaf in a genuine object: the byte string that follows the heads of x5c and its own.
+func leafOf(object []byte) *x509.Certificate {
+	at := bytes.Index(object, text("x5c")) + 8
+	length := int(binary.BigEndian.Uint16(object[at-2:]))
+	return must(x509.ParseCertificate(object[at : at+length]))
 }

@@ -130,12 +130,10 @@ func (v *Verifier) verify(chain []cbor.ByteString, now time.Time) (*x509.Certifi
 	if invalid := (x509.CertificateInvalidError{}); errors.As(err, &invalid) && invalid.Reason == x509.Expired {
 		return nil, ErrExpired
 	}
-	for _, path := range paths {
-		if len(path) == 3 && path[1].Equal(issuer) {
-			return leaf, nil
-		}
+	if !slices.ContainsFunc(paths, func(path []*x509.Certificate) bool { return len(path) == 3 }) {
+		return nil, ErrRoot
 	}
-	return nil, ErrRoot
+	return leaf, nil
 }
 
 func parseCertificate(data cbor.ByteString) (*x509.Certificate, error) {

@@ -89,7 +89,7 @@ func TestFlippedAssertion(t *testing.T) {
 // TestStrictObject: the same content in every other spelling is refused before a certificate is read.
 func TestStrictObject(t *testing.T) {
 	a, e, object := small(t)
-	leaf := leafOf(t, e, a)
+	leaf := leafOf(object)
 	type member struct{ name, value []byte }
 	format := member{text("fmt"), text("apple-appattest")}
 	data := member{text("authData"), bstr(e.authData())}
@@ -148,7 +148,7 @@ func TestStrictObject(t *testing.T) {
 		{"an indefinite x5c", within(as(chain, slices.Concat([]byte{0x9f}, bstr(leaf.Raw), bstr(a.intermediate.Raw), []byte{0xff})), receipt)},
 		{"many certificates", within(as(chain, append(head(4, 1000), bytes.Repeat([]byte{0x40}, 1000)...)), receipt)},
 	}
-	if !bytes.Equal(collect(format, statement, data), encodeObject("apple-appattest", [][]byte{leaf.Raw, a.intermediate.Raw}, e.Receipt, e.authData())) {
+	if !bytes.Equal(collect(format, statement, data), object) {
 		t.Fatal("the genuine object is built otherwise")
 	}
 	for _, tt := range tests {
@@ -180,6 +180,7 @@ func TestStrictAssertion(t *testing.T) {
 		"a signature as numbers":  slices.Concat(head(5, 2), text("signature"), []byte{0x82, 1, 2}, data),
 		"a name in capitals":      slices.Concat(head(5, 2), text("Signature"), signature[10:], data),
 		"a byte after it":         append(bytes.Clone(good), 0),
+		"a long signature":        slices.Concat(head(5, 2), text("signature"), bstr(make([]byte, appattest.MaxAssertion)), data),
 		"a tag":                   append([]byte{0xc1}, good...),
 		"an indefinite map":       slices.Concat([]byte{0xbf}, good[1:], []byte{0xff}),
 		"an attestation's member": slices.Concat(head(5, 3), signature, data, text("fmt"), text("apple-appattest")),
