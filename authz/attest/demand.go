@@ -89,17 +89,17 @@ func ParseDemand(text string) (d Demand, err error) {
 }
 
 func (d *Demand) set(name, value string) (err error) {
+	was := *d
 	switch name {
 	case "key":
-		err = once(d.Key == KeyUnknown, d.Key.UnmarshalText([]byte(value)))
+		err = once(was.Key == KeyUnknown, d.Key.UnmarshalText([]byte(value)))
 	case "os":
-		err = once(d.System == SystemUnknown, d.System.UnmarshalText([]byte(value)))
+		err = once(was.System == SystemUnknown, d.System.UnmarshalText([]byte(value)))
 	case "age":
-		was := d.MaxAge
 		if d.MaxAge, err = time.ParseDuration(value); err == nil && (d.MaxAge < MinAge || d.MaxAge > MaxAge) {
 			err = fmt.Errorf("an age is %v to %v", MinAge, MaxAge)
 		}
-		err = once(was == 0, err)
+		err = once(was.MaxAge == 0, err)
 	case "kind":
 		var k Kind
 		if err = k.UnmarshalText([]byte(value)); err == nil && (k == None || slices.Contains(d.Kinds, k)) {

@@ -196,7 +196,7 @@ func (f *face) parseAuthorize(ctx context.Context, query string) (authz.Authoriz
 		return authz.AuthorizeRequest{}, false, err
 	}
 	r, repeated, err := parseAuthorize(pushed.Query)
-	r.Pushed = string(pushed.Hash)
+	r.Pushed, r.Verdict = string(pushed.Hash), pushed.Verdict
 	return r, repeated, err
 }
 

@@ -38,6 +38,7 @@ func (p *phone) loginCommand() *cobra.Command {
 			"the server gives it is of use to nobody else. The answer is redeemed by phone token within a minute.",
 		Example: "  phone login --issuer http://localhost:8080 --client phone --device front-door --scope unlock\n" +
 			"  phone login --issuer http://localhost:8080 --client phone --device front-door --user mum --password-stdin < password.txt\n" +
+			"  phone login --issuer http://localhost:8080 --client door-app --device front-door --attester http://127.0.0.1:9400 --app com.example.door\n" +
 			"  phone login --issuer http://localhost:8080 --client tv --device front-door --by-code",
 		Args: command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.login(cmd, f) },
@@ -50,6 +51,8 @@ func (p *phone) loginCommand() *cobra.Command {
 	c.Flags().StringVar(&f.user, "user", "", "without a browser: sign in as this person and say yes")
 	c.Flags().BoolVar(&f.stdin, "password-stdin", false, "read the person's password from standard input")
 	c.Flags().BoolVar(&f.byCode, "by-code", false, "show a code that the person types in on another screen; phone token then waits for the answer")
+	c.Flags().StringVar(&f.Attester, "attester", "", "let the attestation service for development at this address vouch for this app")
+	c.Flags().StringVar(&f.App, "app", "", "with --attester: what it calls this app")
 	c.Flags().BoolVar(&f.push, "push", false, "send the request straight to the server, and the browser only a reference to it")
 	return c
 }
@@ -57,6 +60,9 @@ func (p *phone) loginCommand() *cobra.Command {
 func (p *phone) login(cmd *cobra.Command, f loginFlags) error {
 	if f.Issuer == "" || f.Audience == "" {
 		return errors.New("say where and for what: --issuer URL --device NAME")
+	}
+	if (f.Attester != "") != (f.App != "") {
+		return errors.New("--attester and --app go together")
 	}
 	if (f.user != "") != f.stdin {
 		return errors.New("--user and --password-stdin go together")
@@ -107,6 +113,12 @@ func (p *phone) discover(ctx context.Context, cmd *cobra.Command, m memory, o cl
 		return nil, err
 	}
 	o.ID, o.DPoP, o.Rand, o.HTTP = m.Client, key, rand.Reader, p.trace(cmd).http(client.NewHTTP())
+	if m.Attester != "" && key != nil {
+		o.Attest = func(ctx context.Context, _ bool) (string, error) {
+			p.trace(cmd).words("phone → attester  here is what I am and my key; please vouch for me")
+			return attested(ctx, m, key)
+		}
+	}
 	return client.Discover(ctx, m.Issuer, o)
 }
 

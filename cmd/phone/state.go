@@ -20,6 +20,8 @@ type memory struct {
 	Audience string              `json:"audience"`
 	Scope    string              `json:"scope"`
 	Key      []byte              `json:"dpop_key,omitempty"` // PKCS #8; see newKey
+	Attester string              `json:"attester,omitempty"` // who vouches for this app; "" for nobody
+	App      string              `json:"app,omitempty"`      // what the attester calls it
 	Code     *client.Code        `json:"code,omitempty"`
 	Device   *client.DeviceLogin `json:"device_login,omitempty"` // answered on another screen
 	Session  *client.Saved       `json:"session,omitempty"`

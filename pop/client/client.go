@@ -42,6 +42,7 @@ type Client struct {
 	at     metadata
 	push   bool
 	prover *prover
+	vouch  *voucher
 	wait   func(context.Context, time.Duration) error
 	http   *http.Client
 }
@@ -60,6 +61,9 @@ type Options struct {
 	// DPoP is the key of this app instance, on P-256 or P-384 or of Ed25519: each token request proves it, and codes and refresh tokens
 	// are bound to it (RFC 9449). A public app gets no refresh token without one. nil: none.
 	DPoP crypto.Signer
+	// Attest gets an attestation of this app instance and its DPoP key (draft-ietf-oauth-attestation-based-client-auth-10) from whoever
+	// vouches for it: fresh says that the last one was too old. It is called before the first request that needs one. nil: none.
+	Attest func(ctx context.Context, fresh bool) (attestation string, err error)
 	// Wait lets time pass before a server is asked again; nil: a timer. It returns the error of a context that ends.
 	Wait func(ctx context.Context, d time.Duration) error
 }
@@ -77,6 +81,7 @@ type metadata struct {
 	Push          string `json:"pushed_authorization_request_endpoint"`
 	MustPush      bool   `json:"require_pushed_authorization_requests"`
 	Device        string `json:"device_authorization_endpoint"`
+	Challenge     string `json:"challenge_endpoint"`
 }
 
 // Discover reads the server's metadata (RFC 8414 §3). The issuer must be https, or http on a loopback host.
@@ -101,6 +106,12 @@ func Discover(ctx context.Context, issuer string, o Options) (*Client, error) {
 	if c.prover, err = newProver(o.DPoP); err != nil {
 		return nil, err
 	}
+	if o.Attest != nil {
+		if c.prover == nil {
+			return nil, errors.New("an app instance for which somebody vouches has a key: Options.DPoP")
+		}
+		c.vouch, c.push = &voucher{get: o.Attest}, true // nobody vouches for what the browser brings
+	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, issuer+"/.well-known/oauth-authorization-server", nil)
 	if err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
@@ -116,7 +127,7 @@ func Discover(ctx context.Context, issuer string, o Options) (*Client, error) {
 	if m.Issuer != issuer {
 		return nil, fmt.Errorf("metadata says issuer %q, not %q", m.Issuer, issuer)
 	}
-	c.at, c.push = m, c.push || m.MustPush
+	c.at, c.push = m, c.push || m.MustPush || c.vouch != nil
 	return c, checkEndpoints(issuer, m)
 }
 
@@ -150,7 +161,7 @@ func checkEndpoints(issuer string, m metadata) error {
 	if err != nil {
 		return err
 	}
-	for i, endpoint := range []string{m.Authorization, m.Token, m.Push, m.Device} {
+	for i, endpoint := range []string{m.Authorization, m.Token, m.Push, m.Device, m.Challenge} {
 		if optional := i > 1; optional && endpoint == "" {
 			continue
 		}
@@ -168,10 +179,7 @@ func (c *Client) do(r *http.Request) (int, []byte, error) {
 		return 0, nil, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
-	if err == nil && len(body) > maxDocument {
-		err = errors.New("answer too long")
-	}
+	body, err := readAnswer(response)
 	return response.StatusCode, body, err
 }
 
@@ -204,7 +212,7 @@ func (c *Client) ask(ctx context.Context, body []byte) (out *ace.TokenResponse, 
 		request.SetBasicAuth(url.QueryEscape(c.ID), url.QueryEscape(c.Secret))
 	}
 	if err := c.sign(request); err != nil {
-		return nil, false, err
+		return nil, false, fmt.Errorf("token endpoint: %w", err)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
@@ -216,7 +224,7 @@ func (c *Client) ask(ctx context.Context, body []byte) (out *ace.TokenResponse, 
 		return nil, false, fmt.Errorf("token endpoint: %w", err)
 	}
 	out, err = parseAnswer(response, answer)
-	return out, c.prover.learn(response, err), err
+	return out, c.learn(response, err), err
 }
 
 func parseAnswer(response *http.Response, answer []byte) (*ace.TokenResponse, error) {
@@ -262,27 +270,56 @@ func (c *Client) postForm(ctx context.Context, endpoint string, form url.Values,
 	if c.Secret == "" {
 		form.Set("client_id", c.ID)
 	}
+	again, err := c.sendForm(ctx, endpoint, form, want, out)
+	if again {
+		_, err = c.sendForm(ctx, endpoint, form, want, out)
+	}
+	return err
+}
+
+// sendForm is one try; again says that the server wants it once more, with what it has given.
+func (c *Client) sendForm(ctx context.Context, endpoint string, form url.Values, want int, out any) (again bool, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
-		return err
+		return false, err
 	}
 	request.Header.Set("Content-Type", ace.MediaTypeForm)
 	if c.Secret != "" {
 		request.SetBasicAuth(url.QueryEscape(c.ID), url.QueryEscape(c.Secret))
 	}
-	status, body, err := c.do(request)
-	if err != nil {
-		return err
+	if c.vouch != nil { // others bind by dpop_jkt
+		if err := c.sign(request); err != nil {
+			return false, err
+		}
 	}
-	if status != want {
+	response, err := c.http.Do(request)
+	if err != nil {
+		return false, err
+	}
+	defer response.Body.Close()
+	body, err := readAnswer(response)
+	if err != nil {
+		return false, err
+	}
+	if response.StatusCode != want {
 		refused, err := ace.ParseErrorJSON(body)
 		if err != nil {
-			return fmt.Errorf("status %d", status)
+			return false, fmt.Errorf("status %d", response.StatusCode)
 		}
-		return refused
+		told := orBusy(response, refused)
+		return c.learn(response, told), told
 	}
+	c.learn(response, nil)
 	if err := json.Unmarshal(body, out); err != nil {
-		return errors.New("the answer is not JSON")
+		return false, errors.New("the answer is not JSON")
 	}
-	return nil
+	return false, nil
+}
+
+func readAnswer(response *http.Response) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
+	if err == nil && len(body) > maxDocument {
+		err = errors.New("answer too long")
+	}
+	return body, err
 }

@@ -40,6 +40,12 @@ func (c *Client) sign(r *http.Request) error {
 	p.mu.Lock()
 	nonce := p.nonce
 	p.mu.Unlock()
+	if c.vouch != nil {
+		var err error
+		if nonce, err = c.show(r); err != nil {
+			return err
+		}
+	}
 	proof, err := jose.Prove(jose.ProofFor{Method: r.Method, URL: r.URL.String(), Nonce: nonce}, p.key, c.Now(), c.Rand)
 	if err != nil {
 		return err
@@ -48,8 +54,16 @@ func (c *Client) sign(r *http.Request) error {
 	return nil
 }
 
-// learn keeps the nonce that came with an answer, and reports whether the request is to be made again with it (RFC 9449 §8):
-// nothing was spent then, so this goes for a code too.
+// learn keeps what came with an answer for the next request, and reports whether this one is to be made again with it: nothing was
+// spent then, so this goes for a code too.
+func (c *Client) learn(response *http.Response, refused error) bool {
+	if c.vouch != nil {
+		return c.vouch.learn(response, refused)
+	}
+	return c.prover.learn(response, refused)
+}
+
+// learn keeps the nonce that came with an answer, and reports whether the request is to be made again with it (RFC 9449 §8).
 func (p *prover) learn(response *http.Response, refused error) bool {
 	nonce := response.Header.Get("DPoP-Nonce")
 	if p == nil || nonce == "" {

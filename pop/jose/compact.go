@@ -50,16 +50,16 @@ func (s Signer) algorithm() (Algorithm, error) {
 	return algorithmOf(s.Key.Public())
 }
 
-// named gives the header of a token whose signer is known by a kid.
+// named gives the header of a token whose signer is known by a kid, or by the attestation beside it.
 func (s Signer) named(t Type) (header []byte, err error) {
 	alg, err := s.algorithm()
 	if err != nil {
 		return nil, err
 	}
-	if err := checkKeyID(s.ID); err != nil {
+	if err := checkKeyID(s.ID); err != nil && (t != TypeAttestationPoP || s.ID != "") {
 		return nil, err
 	}
-	return signedHeader.encode(member{headerAlgorithm, alg.String()}, member{headerKeyID, s.ID}, member{headerType, t.String()})
+	return signedHeader.encode(member{headerAlgorithm, alg.String()}, member{headerKeyID, textOrNone(s.ID)}, member{headerType, t.String()})
 }
 
 // compact signs header and payload.
