@@ -204,8 +204,6 @@ func (f *face) tokenError(w http.ResponseWriter, err error) {
 	switch wire.Code {
 	case ace.UseDPoPNonce:
 		w.Header().Set(headerNonce, f.nonces.at(f.server.Now()))
-	case ace.UseAttestationChallenge:
-		f.challenge(w)
 	case ace.InvalidClient:
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", `Basic realm="latchkey"`) // no 401 without it (RFC 9110 §15.5.2)
