@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 
 	"github.com/latchkey-ace/latchkey/authz/attest"
@@ -23,9 +22,6 @@ import (
 	"github.com/latchkey-ace/latchkey/storage/device"
 	"github.com/spf13/cobra"
 )
-
-// signatureSuffix is where the maker's signature of an app lies: beside the app.
-const signatureSuffix = ".sig"
 
 // attesterFlags are the flags of attester.
 type attesterFlags struct {
@@ -102,12 +98,8 @@ func (f *attesterFlags) published() (map[string]reference.App, error) {
 		if _, twice := apps[name]; !ok1 || !ok2 || name == "" || twice {
 			return nil, fmt.Errorf("--app %q: NAME=CLIENT:FILE, each name once", text)
 		}
-		content, err := os.ReadFile(path)
+		content, signature, err := reference.Measure(path)
 		if err != nil {
-			return nil, fmt.Errorf("--app %s: %w", name, err)
-		}
-		signature, err := os.ReadFile(path + signatureSuffix)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("--app %s: %w", name, err)
 		}
 		apps[name] = reference.App{Client: client, Content: content, Signature: signature, Means: means}

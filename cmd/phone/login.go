@@ -116,7 +116,11 @@ func (p *phone) discover(ctx context.Context, cmd *cobra.Command, m memory, o cl
 	if m.Attester != "" && key != nil {
 		o.Attest = func(ctx context.Context, _ bool) (string, error) {
 			p.trace(cmd).words("phone → attester  here is what I am and my key; please vouch for me")
-			return attested(ctx, m, key)
+			i, err := m.instance(key)
+			if err != nil {
+				return "", err
+			}
+			return i.Attest(ctx)
 		}
 	}
 	return client.Discover(ctx, m.Issuer, o)

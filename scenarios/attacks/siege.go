@@ -2,6 +2,8 @@ package attacks
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -156,7 +158,11 @@ func (s *Siege) session(ctx context.Context, name, words string, flags ...string
 
 // code gets an authorization code in hand.
 func (s *Siege) code(ctx context.Context, device, scope string) (*client.Client, client.Code, error) {
-	c, err := client.Discover(ctx, s.Issuer(), client.Options{ID: "phone", Rand: rand.Reader})
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, client.Code{}, err
+	}
+	c, err := client.Discover(ctx, s.Issuer(), client.Options{ID: "phone", Rand: rand.Reader, DPoP: key, Attest: s.Vouch(key)})
 	if err != nil {
 		return nil, client.Code{}, err
 	}

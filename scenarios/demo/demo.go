@@ -1,4 +1,4 @@
-// Package demo plays both stories and then the attacks, each of which must be refused for its own reason, and tells
+// Package demo plays both stories, then a fake app and the attacks, each of which must be refused for its own reason, and tells
 // each step. Start from Play.
 package demo
 
@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/scenarios/attacks"
 	"github.com/latchkey-ace/latchkey/scenarios/doorlock"
+	"github.com/latchkey-ace/latchkey/scenarios/fakeapp"
 	"github.com/latchkey-ace/latchkey/scenarios/medical"
 	"github.com/latchkey-ace/latchkey/scenarios/stage"
 )
@@ -84,6 +85,11 @@ func (p *player) play(ctx context.Context, s *stage.Stage) {
 	if !run(ctx, p, "The medical device", medical.New(s, "sign1-ecdh"), medical.Steps) {
 		return
 	}
+	clone := fakeapp.New(s)
+	fmt.Fprintln(p.Out, "\nThe fake app")
+	for i, step := range fakeapp.Steps {
+		p.try("The fake app", i+1, step.Says, func() error { return step.Do(ctx, clone) })
+	}
 	siege, err := attacks.New(ctx, s)
 	if err != nil {
 		p.note("The attacks", 0, "The stage is set.", err)
@@ -92,21 +98,23 @@ func (p *player) play(ctx context.Context, s *stage.Stage) {
 	defer siege.Close()
 	fmt.Fprintln(p.Out, "\nThe attacks, each to be refused")
 	for i, a := range attacks.All {
-		p.begin(i+1, a.Says)
-		err := a.Do(ctx, siege)
-		p.stage.TellMessages()
-		p.note("The attacks", i+1, a.Says, err)
+		p.try("The attacks", i+1, a.Says, func() error { return a.Do(ctx, siege) })
 	}
+}
+
+// try does one step that stands on its own.
+func (p *player) try(part string, n int, says string, do func() error) bool {
+	p.begin(n, says)
+	err := do()
+	p.stage.TellMessages()
+	return p.note(part, n, says, err)
 }
 
 // run plays one story; the steps build on each other, so the first that fails ends it.
 func run[T any](ctx context.Context, p *player, part string, story T, steps []stage.Step[T]) bool {
 	fmt.Fprintln(p.Out, "\n"+part)
 	for i, step := range steps {
-		p.begin(i+1, step.Says)
-		err := step.Do(ctx, story)
-		p.stage.TellMessages()
-		if !p.note(part, i+1, step.Says, err) {
+		if !p.try(part, i+1, step.Says, func() error { return step.Do(ctx, story) }) {
 			return false
 		}
 	}

@@ -38,9 +38,12 @@ type Stage struct {
 	HTTP string // host:port
 	CoAP string
 
+	Attester string // the address of who vouches for the phone app
+
 	air       overheard // what was said since the last time it was told
 	mu        sync.Mutex
 	server    *Process // replaced when it is started again
+	attester  *Process
 	processes []*Process
 }
 
@@ -65,8 +68,11 @@ func New(ctx context.Context, o Options) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.Latchkey(ctx, "", "init", "--issuer", "http://localhost:"+port, "--http", s.HTTP, "--coap", s.CoAP, "--db", s.DB)
-	return s, err
+	_, err = s.Latchkey(ctx, "", "init", "--issuer", "http://localhost:"+port, "--http", s.HTTP, "--coap", s.CoAP, "--db", s.DB, "--attesters", attestersFile)
+	if err != nil {
+		return s, err
+	}
+	return s, s.trustAttester()
 }
 
 // Issuer is the server's address for apps.
@@ -113,7 +119,7 @@ func (e *RunError) Error() string {
 func (s *Stage) Run(ctx context.Context, stdin, program string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(s.Bin, program), args...)
+	cmd := exec.CommandContext(ctx, s.Program(program), args...)
 	cmd.Env = cleanEnvironment()
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
@@ -155,6 +161,9 @@ func (s *Stage) LatchkeyJSON(ctx context.Context, answer any, args ...string) er
 
 // Phone runs one person's phone.
 func (s *Stage) Phone(ctx context.Context, person, stdin string, args ...string) (string, error) {
+	if args[0] == "login" {
+		args = append(args, "--attester", s.Attester, "--app", App)
+	}
 	args = append(args, "--state", s.Path("phone-"+person), "-v")
 	if s.Verbose {
 		args = append(args, "-v")
@@ -189,7 +198,7 @@ func (s *Stage) Start(program, ready string, args ...string) (*Process, error) {
 }
 
 func (s *Stage) start(program, ready string, args ...string) (*Process, error) {
-	p, err := startProcess(s, filepath.Join(s.Bin, program), args...)
+	p, err := startProcess(s, s.Program(program), args...)
 	if err != nil {
 		return nil, err
 	}

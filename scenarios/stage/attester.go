@@ -1,0 +1,58 @@
+package stage
+
+import (
+	"context"
+	"crypto"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/latchkey-ace/latchkey/authz/attest/reference"
+	"github.com/latchkey-ace/latchkey/pop/client"
+)
+
+// App is what its platform calls the app of all stories.
+const App = "com.example.door"
+
+const attestersFile = "attesters.toml"
+
+// trustAttester tells the server of an attester whose port is free now.
+func (s *Stage) trustAttester() error {
+	at, err := FreePort("tcp")
+	if err != nil {
+		return err
+	}
+	s.Attester = "http://" + at
+	text := fmt.Sprintf("[attester.dev]\nissuer = %q\nkeys = %q\nkind = \"development\"\nsays = true\n", s.Attester, s.Attester+"/jwks")
+	return os.WriteFile(s.Path("server", attestersFile), []byte(text), 0o600)
+}
+
+// needAttester starts the attester unless it runs.
+func (s *Stage) needAttester() error {
+	s.mu.Lock()
+	running := s.attester != nil && s.attester.Running()
+	s.mu.Unlock()
+	if running {
+		return nil
+	}
+	p, err := s.start("latchkey", "NOT FOR PRODUCTION", "attester", "--listen", s.Attester[len("http://"):], "--key", s.Path("attester.pem"),
+		"--app", App+"=phone:"+s.Program("phone"))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.attester = p
+	return err
+}
+
+// Program is a program's file.
+func (s *Stage) Program(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(s.Bin, name)
+}
+
+// Vouch lets the attester vouch for a key as if it were one of the genuine app's.
+func (s *Stage) Vouch(key crypto.Signer) func(context.Context, bool) (string, error) {
+	i := &reference.Instance{Attester: s.Attester, App: App, Program: s.Program("phone"), Key: key, HTTP: client.NewHTTP()}
+	return func(ctx context.Context, _ bool) (string, error) { return i.Attest(ctx) }
+}
