@@ -32,7 +32,12 @@ type house struct {
 
 func newHouse(t *testing.T, db string) *house {
 	t.Helper()
-	s, err := stage.New(t.Context(), stage.Options{Bin: bin, Dir: t.TempDir(), Out: t.Output(), DB: db})
+	return houseOf(t, stage.Options{Bin: bin, Dir: t.TempDir(), Out: t.Output(), DB: db})
+}
+
+func houseOf(t *testing.T, o stage.Options) *house {
+	t.Helper()
+	s, err := stage.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/latchkey-ace/latchkey/scenarios/doorlock"
+	"github.com/latchkey-ace/latchkey/scenarios/stage"
 	_ "github.com/latchkey-ace/latchkey/storage" // the driver
 )
 
@@ -139,7 +140,8 @@ func column(t *testing.T, db *sql.DB, query string) (list []string) {
 
 // TestLeakedDatabase is F111: nothing that is in the database is taken by any endpoint.
 func TestLeakedDatabase(t *testing.T) {
-	h := newHouse(t, "")
+	// An app for which somebody vouches would keep the thief out by itself.
+	h := houseOf(t, stage.Options{Bin: bin, Dir: t.TempDir(), Out: t.Output(), Public: true})
 	h.grantOnce()
 	h.must(h.enter("view unlock"))
 	h.must(h.login("disarm")) // a code that is good

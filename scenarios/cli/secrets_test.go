@@ -40,7 +40,7 @@ func recorded(t *testing.T) (dir, log string) {
 func TestNoSecretIsShown(t *testing.T) {
 	programs, arguments := recorded(t)
 	var told output
-	s, err := stage.New(t.Context(), stage.Options{Bin: programs, Dir: t.TempDir(), Out: &told, Verbose: true})
+	s, err := stage.New(t.Context(), stage.Options{Bin: programs, Dir: t.TempDir(), Out: &told, Verbose: true, App: filepath.Join(bin, "phone")})
 	if err != nil {
 		t.Fatal(err)
 	}

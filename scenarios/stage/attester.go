@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"fmt"
@@ -24,7 +25,7 @@ func (s *Stage) trustAttester() error {
 	}
 	s.Attester = "http://" + at
 	text := fmt.Sprintf("[attester.dev]\nissuer = %q\nkeys = %q\nkind = \"development\"\nsays = true\n", s.Attester, s.Attester+"/jwks")
-	return os.WriteFile(s.Path("server", attestersFile), []byte(text), 0o600)
+	return os.WriteFile(s.Path(attestersFile), []byte(text), 0o600)
 }
 
 // needAttester starts the attester unless it runs.
@@ -32,11 +33,11 @@ func (s *Stage) needAttester() error {
 	s.mu.Lock()
 	running := s.attester != nil && s.attester.Running()
 	s.mu.Unlock()
-	if running {
+	if running || s.Attester == "" { // a second node has none of its own
 		return nil
 	}
 	p, err := s.start("latchkey", "NOT FOR PRODUCTION", "attester", "--listen", s.Attester[len("http://"):], "--key", s.Path("attester.pem"),
-		"--app", App+"=phone:"+s.Program("phone"))
+		"--app", App+"=phone:"+s.published())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.attester = p
@@ -51,8 +52,10 @@ func (s *Stage) Program(name string) string {
 	return filepath.Join(s.Bin, name)
 }
 
+func (s *Stage) published() string { return cmp.Or(s.Options.App, s.Program("phone")) }
+
 // Vouch lets the attester vouch for a key as if it were one of the genuine app's.
 func (s *Stage) Vouch(key crypto.Signer) func(context.Context, bool) (string, error) {
-	i := &reference.Instance{Attester: s.Attester, App: App, Program: s.Program("phone"), Key: key, HTTP: client.NewHTTP()}
+	i := &reference.Instance{Attester: s.Attester, App: App, Program: s.published(), Key: key, HTTP: client.NewHTTP()}
 	return func(ctx context.Context, _ bool) (string, error) { return i.Attest(ctx) }
 }

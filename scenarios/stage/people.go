@@ -24,11 +24,8 @@ func (s Step[T]) Retry(ctx context.Context, story T) error {
 	return s.Do(ctx, story)
 }
 
-// NeedServer starts the server, and who vouches for its app, unless they run.
+// NeedServer starts the server unless it runs.
 func (s *Stage) NeedServer() error {
-	if err := s.needAttester(); err != nil {
-		return err
-	}
 	if server := s.Server(); server != nil && server.Running() {
 		return nil
 	}
@@ -44,8 +41,12 @@ func (s *Stage) AddUser(ctx context.Context, name, password string) error {
 // AddPhone registers the app "phone", which may make its own keys. It holds no secret: each instance of it shows that somebody vouches
 // for it.
 func (s *Stage) AddPhone(ctx context.Context) error {
-	_, err := s.Latchkey(ctx, "", "client", "add", "phone", "--auth-method", "attest_jwt_client_auth", "--attester", "dev", "--app", App,
-		"--redirect-uri", "http://127.0.0.1/callback", "--client-made-keys", "--grant-type", "authorization_code", "--grant-type", "refresh_token")
+	shows := []string{"--auth-method", "attest_jwt_client_auth", "--attester", "dev", "--app", App}
+	if s.Public {
+		shows = []string{"--public"}
+	}
+	_, err := s.Latchkey(ctx, "", append([]string{"client", "add", "phone", "--redirect-uri", "http://127.0.0.1/callback", "--client-made-keys",
+		"--grant-type", "authorization_code", "--grant-type", "refresh_token"}, shows...)...)
 	return unlessExists(err)
 }
 

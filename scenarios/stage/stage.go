@@ -29,6 +29,8 @@ type Options struct {
 	Out     io.Writer // where the story is told
 	Verbose bool      // show messages decoded
 	DB      string    // postgres://… instead of the built-in store
+	App     string    // the phone app as it was published; default the program of Bin
+	Public  bool      // the phone app is a public client: nobody vouches for it
 }
 
 // Stage is one house: a server, its devices and its people. It is safe for concurrent use, but a story's steps come one
@@ -68,7 +70,7 @@ func New(ctx context.Context, o Options) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.Latchkey(ctx, "", "init", "--issuer", "http://localhost:"+port, "--http", s.HTTP, "--coap", s.CoAP, "--db", s.DB, "--attesters", attestersFile)
+	_, err = s.Latchkey(ctx, "", "init", "--issuer", "http://localhost:"+port, "--http", s.HTTP, "--coap", s.CoAP, "--db", s.DB, "--attesters", s.Path(attestersFile))
 	if err != nil {
 		return s, err
 	}
@@ -161,7 +163,7 @@ func (s *Stage) LatchkeyJSON(ctx context.Context, answer any, args ...string) er
 
 // Phone runs one person's phone.
 func (s *Stage) Phone(ctx context.Context, person, stdin string, args ...string) (string, error) {
-	if args[0] == "login" {
+	if args[0] == "login" && !s.Public {
 		args = append(args, "--attester", s.Attester, "--app", App)
 	}
 	args = append(args, "--state", s.Path("phone-"+person), "-v")
@@ -171,8 +173,11 @@ func (s *Stage) Phone(ctx context.Context, person, stdin string, args ...string)
 	return s.Run(ctx, stdin, "phone", args...)
 }
 
-// StartServer starts or restarts the authorization server.
+// StartServer starts or restarts the authorization server, and who vouches for its app unless they run.
 func (s *Stage) StartServer() error {
+	if err := s.needAttester(); err != nil {
+		return err
+	}
 	p, err := s.start("latchkey", "serving ", "serve", "--data", s.Path("server"))
 	s.mu.Lock()
 	defer s.mu.Unlock()
