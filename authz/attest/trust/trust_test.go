@@ -1,0 +1,240 @@
+package trust_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/attest"
+	"github.com/latchkey-ace/latchkey/authz/attest/trust"
+	"github.com/latchkey-ace/latchkey/pop/jose"
+)
+
+// set is a JWK Set of fresh keys with these ids.
+func set(t *testing.T, ids ...string) []byte {
+	t.Helper()
+	var keys []*jose.Key
+	for _, id := range ids {
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := jose.NewKey(private.Public(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, k)
+	}
+	s, err := jose.NewSet(keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := s.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// folder has a file of attesters and others beside it.
+func folder(t *testing.T, attesters string, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "attesters.toml")
+	if err := os.WriteFile(path, []byte(attesters), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoad(t *testing.T) {
+	secret := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	path := folder(t, `
+[attester.acme]
+issuer = "https://attest.example"
+keys = "acme.jwks"
+key = "hardware"
+os = "verified"
+
+[attester.old]
+symmetric = true
+secret = "old.secret"
+
+[attester.dev]
+issuer = "http://127.0.0.1:9400"
+keys = "http://127.0.0.1:9400/jwks"
+kind = "development"
+says = true
+`, map[string]string{"acme.jwks": string(set(t, "a")), "old.secret": secret + "\n"})
+	all, err := trust.Load(path, trust.Options{Development: true})
+	if err != nil || len(all) != 3 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	acme := all["acme"]
+	if want := (attest.Verdict{Kind: attest.Service, Key: attest.KeyHardware, System: attest.SystemVerified}); acme.Means != want || acme.Says || acme.Symmetric || acme.Issuer != "https://attest.example" {
+		t.Errorf("acme: %+v", acme)
+	}
+	if k, err := acme.Keys("a"); err != nil || k.ID() != "a" {
+		t.Errorf("acme's key: %v, %v", k, err)
+	}
+	if _, err := acme.Keys("b"); !errors.Is(err, jose.ErrUnknownKey) {
+		t.Errorf("a key that is not there: %v", err)
+	}
+	if k, err := all["old"].Keys(""); err != nil || k.Algorithm() != jose.HS256 || !all["old"].Symmetric {
+		t.Errorf("a shared secret: %v, %v", k, err)
+	}
+	if dev := all["dev"]; dev.Means.Kind != attest.Development || !dev.Says {
+		t.Errorf("dev: %+v", dev)
+	}
+}
+
+func TestRefusedFiles(t *testing.T) {
+	secret := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	files := map[string]string{"k.jwks": string(set(t, "a")), "s": secret, "short": "AAAA"}
+	for name, tt := range map[string]struct{ text, says string }{
+		"no TOML":                         {"[", "toml"},
+		"a key that is not known":         {"[attester.a]\nkeys = \"k.jwks\"\nkind = \"service\"\ncolour = 1\n", "attester.a.colour is not known"},
+		"neither keys nor secret":         {"[attester.a]\n", "give keys"},
+		"both":                            {"[attester.a]\nkeys = \"k.jwks\"\nsecret = \"s\"\nsymmetric = true\n", "give keys"},
+		"a secret without saying so":      {"[attester.a]\nsecret = \"s\"\n", "symmetric = true"},
+		"symmetric without a secret":      {"[attester.a]\nkeys = \"k.jwks\"\nsymmetric = true\n", "give keys"},
+		"a short secret":                  {"[attester.a]\nsecret = \"short\"\nsymmetric = true\n", "at least 32"},
+		"a file that is not there":        {"[attester.a]\nkeys = \"none\"\n", "no such file"},
+		"plain http elsewhere":            {"[attester.a]\nkeys = \"http://attest.example/jwks\"\n", "https"},
+		"another scheme":                  {"[attester.a]\nkeys = \"ftp://attest.example/jwks\"\n", "https"},
+		"a kind that does not exist":      {"[attester.a]\nkeys = \"k.jwks\"\nkind = \"magic\"\n", "magic"},
+		"the reference attester, for all": {"[attester.a]\nkeys = \"k.jwks\"\nkind = \"development\"\n", "proves nothing"},
+	} {
+		if _, err := trust.Load(folder(t, tt.text, files), trust.Options{}); err == nil || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.says)
+		}
+	}
+	path := folder(t, "[attester.a]\nsecret = \"s\"\nsymmetric = true\n", files)
+	if err := os.Chmod(filepath.Join(filepath.Dir(path), "s"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := trust.Load(path, trust.Options{}); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a secret that others can read: %v", err)
+	}
+	if _, err := trust.Load(filepath.Join(t.TempDir(), "none"), trust.Options{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+// service is an attester's web site.
+type service struct {
+	body  atomic.Pointer[[]byte] // nil: broken
+	asked atomic.Int32
+}
+
+func (s *service) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	s.asked.Add(1)
+	body := s.body.Load()
+	if body == nil {
+		http.Error(w, "broken", http.StatusInternalServerError)
+		return
+	}
+	_, _ = w.Write(*body) // the reader may have gone
+}
+
+func (s *service) publish(body []byte) { s.body.Store(&body) }
+
+// TestAway: keys are asked for when they are needed, at a pace; an attester that is away counts for an hour, and one that never
+// answered is an error that says to come back.
+func TestAway(t *testing.T) {
+	site := &service{}
+	at := httptest.NewServer(site)
+	defer at.Close()
+	now := time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC)
+	path := folder(t, "[attester.a]\nkeys = \""+at.URL+"/jwks\"\n", nil)
+	all, err := trust.Load(path, trust.Options{Now: func() time.Time { return now }})
+	if err != nil || site.asked.Load() != 0 {
+		t.Fatalf("asked %d times: %v", site.asked.Load(), err)
+	}
+	find := func(kid string) error { _, err := all["a"].Keys(kid); return err }
+	if err := find("k1"); !errors.Is(err, authz.ErrUnavailable) || !strings.Contains(err.Error(), "attester a") {
+		t.Errorf("away from the start: %v", err)
+	}
+	site.publish(set(t, "k1"))
+	for range 100 {
+		if err := find("k1"); !errors.Is(err, authz.ErrUnavailable) {
+			t.Errorf("within the pause: %v", err)
+		}
+	}
+	if site.asked.Load() != 1 {
+		t.Errorf("asked %d times, want 1", site.asked.Load())
+	}
+	now = now.Add(trust.Pause)
+	if err := find("k1"); err != nil {
+		t.Errorf("back: %v", err)
+	}
+	asked := site.asked.Load()
+	if err := find("k1"); err != nil || site.asked.Load() != asked {
+		t.Errorf("asked again for what is there: %v", err)
+	}
+	now = now.Add(trust.Pause)
+	site.publish(set(t, "k1", "k2"))
+	if err := find("k2"); err != nil {
+		t.Errorf("a key that was added: %v", err)
+	}
+	now = now.Add(trust.Pause)
+	if err := find("k3"); !errors.Is(err, jose.ErrUnknownKey) {
+		t.Errorf("a key that is not there: %v", err)
+	}
+	site.publish(set(t, "k2"))
+	now = now.Add(trust.FreshURL)
+	if err := find("k1"); !errors.Is(err, jose.ErrUnknownKey) {
+		t.Errorf("a key that was taken away: %v", err)
+	}
+	site.body.Store(nil)
+	now = now.Add(trust.MaxStale)
+	if err := find("k2"); err != nil {
+		t.Errorf("away for an hour: %v", err)
+	}
+	if err := find("k4"); !errors.Is(err, authz.ErrUnavailable) {
+		t.Errorf("another key meanwhile: %v", err)
+	}
+	now = now.Add(time.Second)
+	if err := find("k2"); !errors.Is(err, authz.ErrUnavailable) {
+		t.Errorf("away for longer: %v", err)
+	}
+	for name, body := range map[string][]byte{"garbage": []byte("garbage"), "a private key": []byte(`{"keys":[{"kty":"oct","k":"AAAA"}]}`), "too long": make([]byte, jose.MaxSet+1)} {
+		site.publish(body)
+		now = now.Add(trust.Pause)
+		if err := find("k2"); !errors.Is(err, authz.ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestNoRedirect: what an attester's site sends readers to is not the attester.
+func TestNoRedirect(t *testing.T) {
+	keys := set(t, "k1")
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(keys) }))
+	defer elsewhere.Close()
+	at := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusFound))
+	defer at.Close()
+	all, err := trust.Load(folder(t, "[attester.a]\nkeys = \""+at.URL+"\"\n", nil), trust.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all["a"].Keys("k1"); !errors.Is(err, authz.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}
