@@ -6,6 +6,7 @@
 package attest
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -107,6 +108,12 @@ type Verdict struct {
 	Key    Keeping   `json:"key"`
 	System System    `json:"os"`
 	At     time.Time `json:"at"` // when it was found; whole seconds
+}
+
+// JSON writes a verdict as it stands in tokens (latchkey_verdict).
+func (v Verdict) JSON() (json.RawMessage, error) {
+	v.At = v.At.UTC().Truncate(time.Second)
+	return json.Marshal(v)
 }
 
 // String is a verdict for the audit log.

@@ -156,7 +156,7 @@ func (a *Authenticator) prove(said *attestation.Attestation, p *Presented) ([]au
 		case a.options.Challenge != nil && !a.options.Challenge(p.DPoP.Nonce):
 			return nil, tell(ace.UseAttestationChallenge, attestation.ErrChallenge)
 		}
-		return challengeUse(p.DPoP.Nonce, now), nil // the proof itself is spent by who verified it
+		return ChallengeUse(p.DPoP.Nonce, now), nil // the proof itself is spent by who verified it
 	}
 	proof, err := attestation.VerifyProof(p.Proof[0], attestation.ExpectProof{Key: said.Key, Audience: a.options.Issuer, Now: now, Challenge: a.options.Challenge})
 	switch {
@@ -165,10 +165,11 @@ func (a *Authenticator) prove(said *attestation.Attestation, p *Presented) ([]au
 	case err != nil:
 		return nil, tell(ace.InvalidClientAttestation, err)
 	}
-	return append(challengeUse(proof.Challenge, now), authz.Use{Kind: authz.UseProof, Value: proof.Replay[:], Until: now.Add(proof.Keep)}), nil
+	return append(ChallengeUse(proof.Challenge, now), authz.Use{Kind: authz.UseProof, Value: proof.Replay[:], Until: now.Add(proof.Keep)}), nil
 }
 
-func challengeUse(challenge string, now time.Time) []authz.Use {
+// ChallengeUse is what has to be spent for a challenge.
+func ChallengeUse(challenge string, now time.Time) []authz.Use {
 	if challenge == "" {
 		return nil
 	}

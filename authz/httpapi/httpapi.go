@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/attest"
+	"github.com/latchkey-ace/latchkey/authz/attest/platform"
 	"github.com/latchkey-ace/latchkey/authz/clientauth"
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/authz/throttle"
@@ -48,10 +50,15 @@ type Options struct {
 	Invited   bool           // who was invited may register a client (RFC 7591)
 	// Attesters are those who may vouch for app instances, by the names that clients are registered with.
 	Attesters map[string]clientauth.Attester
+	// Platforms are those whose evidence this server itself judges, to vouch for instances as the attester AttesterPlatform; nil: none.
+	Platforms *platform.Verifiers
 }
 
 // New makes the handler of all HTTP endpoints.
 func New(server *authz.Server, pages *console.Console, log *slog.Logger, o Options) http.Handler {
+	if o.Platforms.Any() {
+		o.Attesters = withPlatform(o.Attesters, server)
+	}
 	f := &face{server: server, console: pages, log: log, nonces: newNonces(server, "DPoP nonce"), challenges: newNonces(server, "challenge"), options: o}
 	f.clients = clientauth.New(server.Store(), clientauth.Options{
 		Issuer: server.Issuer(), Roots: o.Roots, Now: server.Now, Refused: server.ClientRefused, Attesters: o.Attesters,
@@ -61,6 +68,19 @@ func New(server *authz.Server, pages *console.Console, log *slog.Logger, o Optio
 	// Forged posts from other sites are stopped here for browsers that say where a post comes from; the sealed
 	// request of the consent form stops the others.
 	return http.NewCrossOriginProtection().Handler(f.paced(mux))
+}
+
+// withPlatform adds this server to those who may vouch.
+func withPlatform(others map[string]clientauth.Attester, server *authz.Server) map[string]clientauth.Attester {
+	all := map[string]clientauth.Attester{
+		authz.AttesterPlatform: {Issuer: server.Issuer(), Keys: server.PlatformKeys, Says: true, Means: attest.Verdict{Kind: attest.Service}},
+	}
+	for name, a := range others {
+		if name != authz.AttesterPlatform {
+			all[name] = a
+		}
+	}
+	return all
 }
 
 // Serve returns an http.Server with limits on time and header size.

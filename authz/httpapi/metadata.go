@@ -55,6 +55,11 @@ var attestationRoutes = []route{
 	{attestation.MetadataChallenge, []string{"POST"}, "/attestation-challenge", (*face).giveChallenge, nil},
 }
 
+// platformRoutes are served where this server itself vouches for instances. The member is ours.
+var platformRoutes = []route{
+	{"latchkey_attestation_endpoint", []string{"POST"}, "/attestation", (*face).vouch, nil},
+}
+
 // served are the routes of this server.
 func (f *face) served() []route {
 	all := routes
@@ -63,6 +68,9 @@ func (f *face) served() []route {
 	}
 	if len(f.options.Attesters) > 0 {
 		all = slices.Concat(all, attestationRoutes)
+	}
+	if f.options.Platforms.Any() {
+		all = slices.Concat(all, platformRoutes)
 	}
 	return all
 }

@@ -81,7 +81,7 @@ func (t *tool) doctorCommand() *cobra.Command {
 				return errNoData
 			}
 			e := examine(t.data, nil)
-			return t.report(cmd, e.run(cmd.Context(), e.checkConfig, e.checkKey, e.checkClock, e.checkStore, e.checkCertificate, e.checkClientCA, e.checkAddresses, e.checkIssuer, e.checkDisk))
+			return t.report(cmd, e.run(cmd.Context(), e.checkConfig, e.checkKey, e.checkClock, e.checkStore, e.checkCertificate, e.checkClientCA, e.checkAttesters, e.checkAddresses, e.checkIssuer, e.checkDisk))
 		},
 	}
 }

@@ -28,7 +28,7 @@ func (t *tool) configValidateCommand() *cobra.Command {
 				return errNoData
 			}
 			e := examine(t.data, given)
-			return t.report(cmd, e.run(cmd.Context(), e.checkConfig, e.checkKey, e.checkCertificate, e.checkClientCA, e.checkAddresses))
+			return t.report(cmd, e.run(cmd.Context(), e.checkConfig, e.checkKey, e.checkCertificate, e.checkClientCA, e.checkAttesters, e.checkAddresses))
 		},
 	}
 	given = settingFlags(cmd)

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz"
-	"github.com/latchkey-ace/latchkey/authz/clientauth"
+	"github.com/latchkey-ace/latchkey/authz/attest/trust"
 	"github.com/latchkey-ace/latchkey/authz/coapapi"
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/authz/delivery"
@@ -35,7 +35,7 @@ type service struct {
 	log          *slog.Logger
 	certificates *certificates  // nil: plain HTTP
 	clientRoots  *x509.CertPool // nil: nobody issues certificates of apps
-	attesters    map[string]clientauth.Attester
+	trusted      *trust.Trusted // who may vouch for app instances
 	metrics      *metrics.Metrics
 	ready        func() error // says so to whoever started it; nil for nobody
 
@@ -74,7 +74,7 @@ func newService(dir string, c config, log *slog.Logger) (*service, error) {
 	if s.clientRoots, err = c.clientRoots(dir); err != nil {
 		return nil, err
 	}
-	if s.attesters, err = c.attesters(dir); err != nil {
+	if s.trusted, err = c.attesters(dir); err != nil {
 		return nil, err
 	}
 	s.warnOfDevelopment()
@@ -221,7 +221,7 @@ func (s *service) open(group *errgroup.Group, alive context.Context, h *house) (
 	for _, work := range s.workers(h, engine) {
 		group.Go(func() error { return work(alive) })
 	}
-	face := s.metrics.HTTP(httpapi.New(h.server, pages, s.log, httpapi.Options{Roots: s.clientRoots, DPoPNonce: s.config.DPoPNonce, Invited: s.config.Registration == registrationInvited, Attesters: s.attesters}), s.log)
+	face := s.metrics.HTTP(httpapi.New(h.server, pages, s.log, httpapi.Options{Roots: s.clientRoots, DPoPNonce: s.config.DPoPNonce, Invited: s.config.Registration == registrationInvited, Attesters: s.trusted.Attesters, Platforms: s.trusted.Platforms}), s.log)
 	s.front.Store(&face)
 	s.house.Store(h)
 	s.phase.CompareAndSwap(starting, serving)

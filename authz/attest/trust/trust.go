@@ -1,4 +1,4 @@
-// Package trust reads who may vouch for app instances, and keeps their keys.
+// Package trust reads who may vouch for app instances, and keeps their keys, and which platforms' words count.
 //
 // Attesters are in a TOML file, a table for each:
 //
@@ -10,13 +10,22 @@
 //	key = "hardware"
 //	os = "verified"
 //
+// Platforms whose evidence the server judges itself, to vouch for apps as the attester "platform", have tables of their own:
+//
+//	[apple]                                    # App Attest
+//	roots = "apple-app-attestation-root.pem"
+//	apps = ["TEAMID.com.example.door"]
+//	development = false                        # builds from Xcode too
+//
 // An attester that only shares a secret has, instead of keys, symmetric = true and secret = "FILE" of mode 0600. Keys are read anew by
 // themselves, so an attester rotates them by publishing the next before it signs with it. Start from Load.
 package trust
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,7 +37,10 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/attest"
+	"github.com/latchkey-ace/latchkey/authz/attest/appattest"
+	"github.com/latchkey-ace/latchkey/authz/attest/platform"
 	"github.com/latchkey-ace/latchkey/authz/clientauth"
 	"github.com/latchkey-ace/latchkey/pop/jose"
 )
@@ -52,9 +64,22 @@ type entry struct {
 	OS        attest.System  `toml:"os"`
 }
 
+// Trusted is what a file says.
+type Trusted struct {
+	Attesters map[string]clientauth.Attester
+	Platforms *platform.Verifiers
+}
+
+// apple is App Attest as it is written.
+type apple struct {
+	Roots       string   `toml:"roots"`
+	Apps        []string `toml:"apps"`
+	Development bool     `toml:"development"`
+}
+
 // Load reads a file of attesters. Keys are read when they are first needed: an attester that is away keeps no server from
 // starting. An error says what to change.
-func Load(path string, o Options) (map[string]clientauth.Attester, error) {
+func Load(path string, o Options) (*Trusted, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -67,21 +92,80 @@ func Load(path string, o Options) (map[string]clientauth.Attester, error) {
 	}
 	var file struct {
 		Attester map[string]entry `toml:"attester"`
+		Apple    *apple           `toml:"apple"`
 	}
 	meta, err := toml.NewDecoder(bytes.NewReader(text)).Decode(&file)
 	if err != nil {
 		return nil, fmt.Errorf("attesters: %s: %w", path, err)
 	}
 	if strange := meta.Undecoded(); len(strange) > 0 {
-		return nil, fmt.Errorf("attesters: %s: %s is not known; an attester has issuer, keys or secret, symmetric, kind, says, key and os", path, strange[0])
+		return nil, fmt.Errorf("attesters: %s: %s is not known; an attester has issuer, keys or secret, symmetric, kind, says, key and os; see latchkey attester --help", path, strange[0])
 	}
-	all := make(map[string]clientauth.Attester, len(file.Attester))
+	all := &Trusted{Attesters: make(map[string]clientauth.Attester, len(file.Attester)), Platforms: &platform.Verifiers{}}
 	for name, e := range file.Attester {
-		if all[name], err = e.attester(name, filepath.Dir(path), o); err != nil {
+		if name == authz.AttesterPlatform {
+			return nil, fmt.Errorf("attesters: %s: %q is the name of this server itself, where it judges what platforms say", path, name)
+		}
+		if all.Attesters[name], err = e.attester(name, filepath.Dir(path), o); err != nil {
 			return nil, fmt.Errorf("attesters: %s: attester %q: %w", path, name, err)
 		}
 	}
+	if all.Platforms.Apple, err = file.Apple.verifier(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("attesters: %s: apple: %w", path, err)
+	}
 	return all, nil
+}
+
+func (a *apple) verifier(folder string) (*appattest.Verifier, error) {
+	switch {
+	case a == nil:
+		return nil, nil
+	case len(a.Apps) == 0:
+		return nil, errors.New(`say which apps count: apps = ["TEAMID.bundle.id"]`)
+	}
+	roots, err := certificates(folder, a.Roots)
+	if err != nil {
+		return nil, fmt.Errorf("roots: %w", err)
+	}
+	pool := x509.NewCertPool()
+	for _, root := range roots {
+		pool.AddCert(root)
+	}
+	return &appattest.Verifier{Roots: pool, Apps: a.Apps, Development: a.Development}, nil
+}
+
+// certificates reads authorities in PEM.
+func certificates(folder, name string) (all []*x509.Certificate, err error) {
+	if name == "" {
+		return nil, errors.New("give the file with the platform's root certificates, in PEM")
+	}
+	text, err := os.ReadFile(within(folder, name))
+	if err != nil {
+		return nil, err
+	}
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil || block.Type != "CERTIFICATE" || !c.IsCA {
+			return nil, errors.New("a block is no certificate of an authority")
+		}
+		all = append(all, c)
+	}
+	if len(all) == 0 || len(bytes.TrimSpace(text)) > 0 {
+		return nil, errors.New("no certificates in PEM, or something beside them")
+	}
+	return all, nil
+}
+
+// within is a file that is named from beside the file of attesters.
+func within(folder, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(folder, name)
 }
 
 func (e entry) attester(name, folder string, o Options) (a clientauth.Attester, err error) {
@@ -97,7 +181,7 @@ func (e entry) attester(name, folder string, o Options) (a clientauth.Attester, 
 	case e.Symmetric != (e.Secret != "") || e.Symmetric == (e.Keys != ""):
 		return a, errors.New("give keys, or symmetric = true and secret")
 	case e.Symmetric:
-		a.Keys, err = shared(filepath.Join(folder, e.Secret), name)
+		a.Keys, err = shared(within(folder, e.Secret), name)
 		return a, err
 	}
 	k := &keys{name: name, now: o.Now, fresh: FreshFile}
@@ -107,9 +191,7 @@ func (e entry) attester(name, folder string, o Options) (a clientauth.Attester, 
 	case strings.Contains(e.Keys, "://"):
 		return a, fmt.Errorf("keys = %q: an https address, or a file", e.Keys)
 	default:
-		if !filepath.IsAbs(e.Keys) {
-			e.Keys = filepath.Join(folder, e.Keys)
-		}
+		e.Keys = within(folder, e.Keys)
 		k.fetch = fromFile(e.Keys)
 		if _, err := os.Stat(e.Keys); err != nil {
 			return a, fmt.Errorf("keys: %w", err)

@@ -4,8 +4,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -83,10 +86,10 @@ kind = "development"
 says = true
 `, map[string]string{"acme.jwks": string(set(t, "a")), "old.secret": secret + "\n"})
 	all, err := trust.Load(path, trust.Options{Development: true})
-	if err != nil || len(all) != 3 {
-		t.Fatalf("%v, %v", all, err)
+	if err != nil || len(all.Attesters) != 3 || all.Platforms.Any() {
+		t.Fatalf("%+v, %v", all, err)
 	}
-	acme := all["acme"]
+	acme := all.Attesters["acme"]
 	if want := (attest.Verdict{Kind: attest.Service, Key: attest.KeyHardware, System: attest.SystemVerified}); acme.Means != want || acme.Says || acme.Symmetric || acme.Issuer != "https://attest.example" {
 		t.Errorf("acme: %+v", acme)
 	}
@@ -96,17 +99,17 @@ says = true
 	if _, err := acme.Keys("b"); !errors.Is(err, jose.ErrUnknownKey) {
 		t.Errorf("a key that is not there: %v", err)
 	}
-	if k, err := all["old"].Keys(""); err != nil || k.Algorithm() != jose.HS256 || !all["old"].Symmetric {
+	if k, err := all.Attesters["old"].Keys(""); err != nil || k.Algorithm() != jose.HS256 || !all.Attesters["old"].Symmetric {
 		t.Errorf("a shared secret: %v, %v", k, err)
 	}
-	if dev := all["dev"]; dev.Means.Kind != attest.Development || !dev.Says {
+	if dev := all.Attesters["dev"]; dev.Means.Kind != attest.Development || !dev.Says {
 		t.Errorf("dev: %+v", dev)
 	}
 }
 
 func TestRefusedFiles(t *testing.T) {
 	secret := base64.StdEncoding.EncodeToString(make([]byte, 32))
-	files := map[string]string{"k.jwks": string(set(t, "a")), "s": secret, "short": "AAAA"}
+	files := map[string]string{"k.jwks": string(set(t, "a")), "s": secret, "short": "AAAA", "leaf.pem": certificate(t, false)}
 	for name, tt := range map[string]struct{ text, says string }{
 		"no TOML":                         {"[", "toml"},
 		"a key that is not known":         {"[attester.a]\nkeys = \"k.jwks\"\nkind = \"service\"\ncolour = 1\n", "attester.a.colour is not known"},
@@ -119,6 +122,12 @@ func TestRefusedFiles(t *testing.T) {
 		"plain http elsewhere":            {"[attester.a]\nkeys = \"http://attest.example/jwks\"\n", "https"},
 		"another scheme":                  {"[attester.a]\nkeys = \"ftp://attest.example/jwks\"\n", "https"},
 		"a kind that does not exist":      {"[attester.a]\nkeys = \"k.jwks\"\nkind = \"magic\"\n", "magic"},
+		"this server's own name":          {"[attester.platform]\nkeys = \"k.jwks\"\n", "this server itself"},
+		"apple without roots":             {"[apple]\napps = [\"T.app\"]\n", "root certificates"},
+		"apple without apps":              {"[apple]\nroots = \"k.jwks\"\n", "which apps"},
+		"apple with roots that are none":  {"[apple]\nroots = \"k.jwks\"\napps = [\"T.app\"]\n", "no certificates"},
+		"apple with a leaf":               {"[apple]\nroots = \"leaf.pem\"\napps = [\"T.app\"]\n", "authority"},
+		"apple with a strange key":        {"[apple]\nroots = \"k.jwks\"\napps = [\"T.app\"]\nteam = \"T\"\n", "apple.team is not known"},
 		"the reference attester, for all": {"[attester.a]\nkeys = \"k.jwks\"\nkind = \"development\"\n", "proves nothing"},
 	} {
 		if _, err := trust.Load(folder(t, tt.text, files), trust.Options{}); err == nil || !strings.Contains(err.Error(), tt.says) {
@@ -134,6 +143,32 @@ func TestRefusedFiles(t *testing.T) {
 	}
 	if _, err := trust.Load(filepath.Join(t.TempDir(), "none"), trust.Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+// certificate is one that signed itself, in PEM.
+func certificate(t *testing.T, authority bool) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: authority, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func TestApple(t *testing.T) {
+	files := map[string]string{"root.pem": certificate(t, true) + certificate(t, true)}
+	all, err := trust.Load(folder(t, "[apple]\nroots = \"root.pem\"\napps = [\"T.app\"]\n", files), trust.Options{})
+	if err != nil || !all.Platforms.Any() {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	if v := all.Platforms.Apple; v.Development || len(v.Apps) != 1 || v.Apps[0] != "T.app" || v.Roots == nil {
+		t.Errorf("%+v", v)
 	}
 }
 
@@ -167,7 +202,7 @@ func TestAway(t *testing.T) {
 	if err != nil || site.asked.Load() != 0 {
 		t.Fatalf("asked %d times: %v", site.asked.Load(), err)
 	}
-	find := func(kid string) error { _, err := all["a"].Keys(kid); return err }
+	find := func(kid string) error { _, err := all.Attesters["a"].Keys(kid); return err }
 	if err := find("k1"); !errors.Is(err, authz.ErrUnavailable) || !strings.Contains(err.Error(), "attester a") {
 		t.Errorf("away from the start: %v", err)
 	}
@@ -234,7 +269,7 @@ func TestNoRedirect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := all["a"].Keys("k1"); !errors.Is(err, authz.ErrUnavailable) {
+	if _, err := all.Attesters["a"].Keys("k1"); !errors.Is(err, authz.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
 }
