@@ -2,12 +2,15 @@ package appattest_test
 
 import (
 	"encoding/base64"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/authz/attest/platform"
 	"github.com/latchkey-ace/latchkey/authz/attest/platform/platformtest"
+	"github.com/latchkey-ace/latchkey/storage"
 )
 
 func base64url(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
@@ -17,7 +20,9 @@ func base64url(b []byte) string { return base64.RawURLEncoding.EncodeToString(b)
 func TestServerVouches(t *testing.T) {
 	a, e := newApple(t), genuine(t)
 	v := a.verifier()
-	w := platformtest.New(t, &platform.Verifiers{Apple: v}, now, e.App)
+	store := must(storage.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "as.db"), storage.Options{Key: storage.StoreKey{1}, Now: func() time.Time { return now }}))
+	defer store.Close()
+	w := platformtest.New(t, store, &platform.Verifiers{Apple: v}, now, e.App)
 	shown := func(challenge string) map[string]any {
 		e.ClientData = w.Bound(challenge)
 		return map[string]any{"kind": "app-attest", "key_id": base64url(e.CredentialID), "attestation_object": base64url(e.object(t, a))}

@@ -15,7 +15,6 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"time"
@@ -128,14 +127,4 @@ func (v *Verifiers) appleNew(ctx context.Context, m Memory, client string, e Evi
 	}
 	found := key.Verdict(now)
 	return found, m.Add(ctx, Instance{ID: key.ID, Client: client, PublicKey: public, Verdict: found}, now, now.Add(InstanceLife))
-}
-
-// sameKey reports whether the instance key is this one.
-func sameKey(instance *jose.Key, attested *ecdsa.PublicKey) bool {
-	k, err := jose.NewKey(attested, "")
-	if err != nil {
-		return false
-	}
-	a, b := instance.Thumbprint(), k.Thumbprint()
-	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +24,6 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/httpapi"
 	"github.com/latchkey-ace/latchkey/pop/attestation"
 	"github.com/latchkey-ace/latchkey/pop/jose"
-	"github.com/latchkey-ace/latchkey/storage"
 )
 
 // World is a server that vouches for the client "app".
@@ -39,15 +37,12 @@ type World struct {
 	server *authz.Server
 }
 
-// New starts it at a time; apps are what the client may be called by its platform.
-func New(t testing.TB, v *platform.Verifiers, now time.Time, apps ...string) *World {
+// New starts it on an empty store, at a time; apps are what the client may be called by its platform.
+func New(t testing.TB, store authz.Store, v *platform.Verifiers, now time.Time, apps ...string) *World {
 	t.Helper()
-	w := &World{t: t, Now: now}
+	w := &World{t: t, Now: now, Store: store}
 	clock := func() time.Time { return w.Now }
 	var err error
-	w.Store, err = storage.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "as.db"), storage.Options{Key: storage.StoreKey{1}, Now: clock})
-	w.must(err)
-	t.Cleanup(func() { w.must(w.Store.Close()) })
 	w.Key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	w.must(err)
 	site := httptest.NewUnstartedServer(nil)
