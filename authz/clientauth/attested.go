@@ -116,7 +116,7 @@ func byAttestation(a *Authenticator, c *authz.Client, p *Presented) (Sender, err
 	now, token := a.options.Now(), p.Attestation[0]
 	v := a.vouchers(c, token)
 	taken, symmetric := algorithms(token)
-	said, err := attestation.Verify(token, attestation.Expect{Keys: v.find(symmetric), Algorithms: taken, Now: now})
+	said, err := a.seen.verify(token, attestation.Expect{Keys: v.find(symmetric), Algorithms: taken, Now: now})
 	switch {
 	case errors.Is(err, authz.ErrUnavailable):
 		return Sender{}, err

@@ -81,6 +81,7 @@ type Authenticator struct {
 	clients Directory
 	options Options
 	decoys  map[string]*jose.Key
+	seen    seen
 }
 
 // New makes an Authenticator.

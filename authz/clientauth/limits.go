@@ -11,5 +11,6 @@ const (
 	keepAfter = time.Minute
 	// challengeKept is how long a spent challenge is remembered: longer than a face takes one.
 	challengeKept = 10 * time.Minute
-	maxCerts      = 32 // certificates of one client that are compared: as many as a key set has keys
+	maxSeen       = 4096 // attestations that are known to be signed well, under 2 KiB each: the phones of some minutes
+	maxCerts      = 32   // certificates of one client that are compared: as many as a key set has keys
 )

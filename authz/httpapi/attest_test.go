@@ -478,9 +478,30 @@ func TestAttesterKeys(t *testing.T) {
 	if p := ask(); p.StatusCode != http.StatusOK {
 		t.Errorf("the next key: %d %s", p.StatusCode, p.body)
 	}
-	a.publish(map[string]*ecdsa.PrivateKey{"k2": next})
 	a.key, a.kid = old, "k1"
-	w.wantError("a key that was taken away", ask(), 401, "invalid_client")
+	kept := i.vouched()
+	again := func() page {
+		return w.browser().post(w.url+"/token", own, attestation.HeaderAttestation, kept, attestation.HeaderProof, i.proof())
+	}
+	for range 2 {
+		if p := again(); p.StatusCode != http.StatusOK {
+			t.Errorf("an attestation of the old key: %d %s", p.StatusCode, p.body)
+		}
+	}
+	a.publish(map[string]*ecdsa.PrivateKey{"k2": next, "k1": w.newKey()})
+	w.wantError("the same one, when another key has its name", again(), 401, "invalid_client")
+	a.publish(map[string]*ecdsa.PrivateKey{"k2": next})
+	w.wantError("the same one, when its key was taken away", again(), 401, "invalid_client")
+	w.wantError("a new one of that key", ask(), 401, "invalid_client")
+	a.publish(map[string]*ecdsa.PrivateKey{"k1": old})
+	if p := again(); p.StatusCode != http.StatusOK {
+		t.Errorf("back again: %d %s", p.StatusCode, p.body)
+	}
+	a.keys.Store(nil)
+	w.wantError("the same one, while the attester is away", again(), 503, "temporarily_unavailable")
+	a.publish(map[string]*ecdsa.PrivateKey{"k1": old})
+	w.clock.move(5 * time.Minute)
+	w.wantError("the same one, at its end", again(), 400, "use_fresh_attestation")
 }
 
 // TestDemands: a degraded phone may look, only a key in hardware opens, and what is stale is told so; the app learns why.
