@@ -85,6 +85,9 @@ func (v *Verifier) checkChain(certs []*x509.Certificate, now time.Time) error {
 		if err := checkSigned(cert, signer); err != nil {
 			return fmt.Errorf("certificate %d: %w", i, err)
 		}
+		if i < last && same(signer, cert.PublicKey) {
+			return fmt.Errorf("certificate %d signs itself: %w", i, ErrChain)
+		}
 		if err := checkRole(cert, i); err != nil {
 			return fmt.Errorf("certificate %d: %w", i, err)
 		}
@@ -102,7 +105,7 @@ func (v *Verifier) checkChain(certs []*x509.Certificate, now time.Time) error {
 // anchor finds the root that a chain's last certificate holds (sent) or was signed with.
 func (v *Verifier) anchor(last *x509.Certificate) (root crypto.PublicKey, sent bool, err error) {
 	for _, key := range v.Roots {
-		if same, ok := key.(interface{ Equal(crypto.PublicKey) bool }); ok && same.Equal(last.PublicKey) {
+		if same(key, last.PublicKey) {
 			return key, true, nil
 		}
 	}
@@ -114,6 +117,12 @@ func (v *Verifier) anchor(last *x509.Certificate) (root crypto.PublicKey, sent b
 	return nil, false, ErrRoot
 }
 
+func same(a, b crypto.PublicKey) bool {
+	key, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b)
+}
+
+// checkSigned checks one signature, by algorithms and keys that are accepted.
 func checkSigned(cert *x509.Certificate, signer crypto.PublicKey) error {
 	if !slices.Contains(signatures, cert.SignatureAlgorithm) || !acceptedKey(signer) {
 		return ErrAlgorithm
