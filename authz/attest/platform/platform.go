@@ -21,6 +21,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/authz/attest/appattest"
+	"github.com/latchkey-ace/latchkey/authz/attest/keyattest"
 	"github.com/latchkey-ace/latchkey/pop/jose"
 )
 
@@ -62,16 +63,22 @@ type Memory interface {
 
 // Verifiers are those of the platforms that count here; nil: none of that platform.
 type Verifiers struct {
-	Apple *appattest.Verifier
+	Apple   *appattest.Verifier
+	Android func() *keyattest.Verifier // asked each time: the list of revoked certificates is read anew
+	// Degraded vouches for apps on phones whose system was changed or is out of date too, so that policy can let them look. There the
+	// app's name is what its owner says (Android), or what is left of a check (Play).
+	Degraded bool
 }
 
 // Any reports whether any platform counts.
-func (v *Verifiers) Any() bool { return v != nil && v.Apple != nil }
+func (v *Verifiers) Any() bool { return v != nil && (v.Apple != nil || v.Android != nil) }
 
 // Errors of Judge besides those of the platforms' packages. Their texts may go to the app's developer.
 var (
-	ErrKind    = errors.New("this platform's word does not count here")
-	ErrNothing = errors.New("the evidence of this platform is missing")
+	ErrKind     = errors.New("this platform's word does not count here")
+	ErrNothing  = errors.New("the evidence of this platform is missing")
+	ErrDegraded = errors.New("this phone's system was changed, or is out of date")
+	ErrOtherKey = errors.New("the attested key is not the key of this instance")
 )
 
 // Judge finds out about an instance of a client, and remembers it.
@@ -84,7 +91,7 @@ func (v *Verifiers) Judge(ctx context.Context, m Memory, client string, e Eviden
 }
 
 var kinds = map[attest.Kind]func(*Verifiers, context.Context, Memory, string, Evidence, time.Time) (attest.Verdict, error){
-	attest.AppAttest: (*Verifiers).apple,
+	attest.AppAttest: (*Verifiers).apple, attest.KeyAttestation: (*Verifiers).android,
 }
 
 // apple takes a new instance, or an assertion of one that is remembered.
@@ -127,4 +134,42 @@ func (v *Verifiers) appleNew(ctx context.Context, m Memory, client string, e Evi
 	}
 	found := key.Verdict(now)
 	return found, m.Add(ctx, Instance{ID: key.ID, Client: client, PublicKey: public, Verdict: found}, now, now.Add(InstanceLife))
+}
+
+// android takes a new instance, whose attested key is the instance key, or one that is remembered: its key has been proven just now.
+// What was found stays dated as it was, because nobody has looked since.
+func (v *Verifiers) android(ctx context.Context, m Memory, client string, e Evidence, now time.Time) (attest.Verdict, error) {
+	if v.Android == nil {
+		return attest.Verdict{}, ErrKind
+	}
+	thumbprint := e.Key.Thumbprint()
+	if len(e.Chain) == 0 {
+		known, err := m.Find(ctx, client, thumbprint[:], now)
+		if err == nil && known.Verdict.Kind != attest.KeyAttestation {
+			err = ErrNothing
+		}
+		return known.Verdict, err
+	}
+	found, err := v.Android().Verify(e.Chain, []byte(e.Challenge), now)
+	switch {
+	case err != nil:
+		return attest.Verdict{}, err
+	case !sameKey(e.Key, found.Public):
+		return attest.Verdict{}, ErrOtherKey
+	}
+	public, err := found.Public.Bytes()
+	if err != nil {
+		return attest.Verdict{}, err
+	}
+	verdict := found.Verdict()
+	if verdict.System != attest.SystemVerified && !v.Degraded {
+		return attest.Verdict{}, ErrDegraded
+	}
+	return verdict, m.Add(ctx, Instance{ID: thumbprint[:], Client: client, PublicKey: public, Verdict: verdict}, now, now.Add(InstanceLife))
+}
+
+// sameKey reports whether the instance key is this one.
+func sameKey(instance *jose.Key, attested *ecdsa.PublicKey) bool {
+	k, err := jose.NewKey(attested, "")
+	return err == nil && instance.Equal(k)
 }

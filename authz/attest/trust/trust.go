@@ -12,10 +12,20 @@
 //
 // Platforms whose evidence the server judges itself, to vouch for apps as the attester "platform", have tables of their own:
 //
+//	degraded = false                           # apps on phones whose system was changed too; before the first table
+//
 //	[apple]                                    # App Attest
 //	roots = "apple-app-attestation-root.pem"
 //	apps = ["TEAMID.com.example.door"]
 //	development = false                        # builds from Xcode too
+//
+//	[android]                                  # Key Attestation
+//	roots = "google-roots.pem"
+//	revoked = "status.json"                    # Google's status list; read anew when it changes
+//	max_patch_age = "4380h"                    # of the system's security patches; a system with older ones is degraded
+//	[[android.app]]
+//	package = "com.example.door"
+//	digests = ["AB:CD:…"]                      # SHA-256 of the certificates it may be signed with
 //
 // An attester that only shares a secret has, instead of keys, symmetric = true and secret = "FILE" of mode 0600. Keys are read anew by
 // themselves, so an attester rotates them by publishing the next before it signs with it. Start from Load.
@@ -23,9 +33,7 @@ package trust
 
 import (
 	"bytes"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,7 +47,6 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/attest"
-	"github.com/latchkey-ace/latchkey/authz/attest/appattest"
 	"github.com/latchkey-ace/latchkey/authz/attest/platform"
 	"github.com/latchkey-ace/latchkey/authz/clientauth"
 	"github.com/latchkey-ace/latchkey/pop/jose"
@@ -70,13 +77,6 @@ type Trusted struct {
 	Platforms *platform.Verifiers
 }
 
-// apple is App Attest as it is written.
-type apple struct {
-	Roots       string   `toml:"roots"`
-	Apps        []string `toml:"apps"`
-	Development bool     `toml:"development"`
-}
-
 // Load reads a file of attesters. Keys are read when they are first needed: an attester that is away keeps no server from
 // starting. An error says what to change.
 func Load(path string, o Options) (*Trusted, error) {
@@ -93,6 +93,8 @@ func Load(path string, o Options) (*Trusted, error) {
 	var file struct {
 		Attester map[string]entry `toml:"attester"`
 		Apple    *apple           `toml:"apple"`
+		Android  *android         `toml:"android"`
+		Degraded bool             `toml:"degraded"`
 	}
 	meta, err := toml.NewDecoder(bytes.NewReader(text)).Decode(&file)
 	if err != nil {
@@ -101,7 +103,7 @@ func Load(path string, o Options) (*Trusted, error) {
 	if strange := meta.Undecoded(); len(strange) > 0 {
 		return nil, fmt.Errorf("attesters: %s: %s is not known; an attester has issuer, keys or secret, symmetric, kind, says, key and os; see latchkey attester --help", path, strange[0])
 	}
-	all := &Trusted{Attesters: make(map[string]clientauth.Attester, len(file.Attester)), Platforms: &platform.Verifiers{}}
+	all := &Trusted{Attesters: make(map[string]clientauth.Attester, len(file.Attester))}
 	for name, e := range file.Attester {
 		if name == authz.AttesterPlatform {
 			return nil, fmt.Errorf("attesters: %s: %q is the name of this server itself, where it judges what platforms say", path, name)
@@ -110,53 +112,10 @@ func Load(path string, o Options) (*Trusted, error) {
 			return nil, fmt.Errorf("attesters: %s: attester %q: %w", path, name, err)
 		}
 	}
-	if all.Platforms.Apple, err = file.Apple.verifier(filepath.Dir(path)); err != nil {
-		return nil, fmt.Errorf("attesters: %s: apple: %w", path, err)
+	if all.Platforms, err = (&platforms{file.Apple, file.Android}).verifiers(filepath.Dir(path), o.Now); err != nil {
+		return nil, fmt.Errorf("attesters: %s: %w", path, err)
 	}
-	return all, nil
-}
-
-func (a *apple) verifier(folder string) (*appattest.Verifier, error) {
-	switch {
-	case a == nil:
-		return nil, nil
-	case len(a.Apps) == 0:
-		return nil, errors.New(`say which apps count: apps = ["TEAMID.bundle.id"]`)
-	}
-	roots, err := certificates(folder, a.Roots)
-	if err != nil {
-		return nil, fmt.Errorf("roots: %w", err)
-	}
-	pool := x509.NewCertPool()
-	for _, root := range roots {
-		pool.AddCert(root)
-	}
-	return &appattest.Verifier{Roots: pool, Apps: a.Apps, Development: a.Development}, nil
-}
-
-// certificates reads authorities in PEM.
-func certificates(folder, name string) (all []*x509.Certificate, err error) {
-	if name == "" {
-		return nil, errors.New("give the file with the platform's root certificates, in PEM")
-	}
-	text, err := os.ReadFile(within(folder, name))
-	if err != nil {
-		return nil, err
-	}
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			break
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil || block.Type != "CERTIFICATE" || !c.IsCA {
-			return nil, errors.New("a block is no certificate of an authority")
-		}
-		all = append(all, c)
-	}
-	if len(all) == 0 || len(bytes.TrimSpace(text)) > 0 {
-		return nil, errors.New("no certificates in PEM, or something beside them")
-	}
+	all.Platforms.Degraded = file.Degraded
 	return all, nil
 }
 

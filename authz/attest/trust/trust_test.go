@@ -109,7 +109,7 @@ says = true
 
 func TestRefusedFiles(t *testing.T) {
 	secret := base64.StdEncoding.EncodeToString(make([]byte, 32))
-	files := map[string]string{"k.jwks": string(set(t, "a")), "s": secret, "short": "AAAA", "leaf.pem": certificate(t, false)}
+	files := map[string]string{"k.jwks": string(set(t, "a")), "s": secret, "short": "AAAA", "leaf.pem": certificate(t, false), "root.pem": certificate(t, true), "status.json": `{"entries":{}}`}
 	for name, tt := range map[string]struct{ text, says string }{
 		"no TOML":                         {"[", "toml"},
 		"a key that is not known":         {"[attester.a]\nkeys = \"k.jwks\"\nkind = \"service\"\ncolour = 1\n", "attester.a.colour is not known"},
@@ -128,6 +128,13 @@ func TestRefusedFiles(t *testing.T) {
 		"apple with roots that are none":  {"[apple]\nroots = \"k.jwks\"\napps = [\"T.app\"]\n", "no certificates"},
 		"apple with a leaf":               {"[apple]\nroots = \"leaf.pem\"\napps = [\"T.app\"]\n", "authority"},
 		"apple with a strange key":        {"[apple]\nroots = \"k.jwks\"\napps = [\"T.app\"]\nteam = \"T\"\n", "apple.team is not known"},
+		"android without roots":           {"[android]\nrevoked = \"status.json\"\n", "root certificates"},
+		"android without apps":            {"[android]\nroots = \"root.pem\"\nrevoked = \"status.json\"\n", "which apps"},
+		"android without a list":          {"[android]\nroots = \"root.pem\"\n" + androidDoor, "which certificates were revoked"},
+		"android with a broken list":      {"[android]\nroots = \"root.pem\"\nrevoked = \"s\"\n" + androidDoor, "revoked"},
+		"android with a short digest":     {"[android]\nroots = \"root.pem\"\nrevoked = \"status.json\"\n[[android.app]]\npackage = \"a\"\ndigests = [\"AB\"]\n", "SHA-256"},
+		"android with an app of nobody's": {"[android]\nroots = \"root.pem\"\nrevoked = \"status.json\"\n[[android.app]]\npackage = \"a\"\n", "digests"},
+		"android with a strange key":      {"[android]\nroots = \"root.pem\"\nrevoked = \"status.json\"\nallow = true\n" + androidDoor, "android.allow is not known"},
 		"the reference attester, for all": {"[attester.a]\nkeys = \"k.jwks\"\nkind = \"development\"\n", "proves nothing"},
 	} {
 		if _, err := trust.Load(folder(t, tt.text, files), trust.Options{}); err == nil || !strings.Contains(err.Error(), tt.says) {
@@ -169,6 +176,42 @@ func TestApple(t *testing.T) {
 	}
 	if v := all.Platforms.Apple; v.Development || len(v.Apps) != 1 || v.Apps[0] != "T.app" || v.Roots == nil {
 		t.Errorf("%+v", v)
+	}
+}
+
+const androidDoor = "[[android.app]]\npackage = \"com.example.door\"\ndigests = [\"AA:BBCCDDEEFF00112233445566778899AABBCCDDEEFF00112233445566778899\"]\n"
+
+// TestAndroid: the list of revoked certificates is read anew when it changes, and a broken one does not take the last one's place.
+func TestAndroid(t *testing.T) {
+	now := time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC)
+	path := folder(t, "degraded = true\n[android]\nroots = \"root.pem\"\nrevoked = \"status.json\"\nmax_patch_age = \"4380h\"\n"+androidDoor,
+		map[string]string{"root.pem": certificate(t, true), "status.json": `{"entries":{}}`})
+	all, err := trust.Load(path, trust.Options{Now: func() time.Time { return now }})
+	if err != nil || !all.Platforms.Any() || !all.Platforms.Degraded {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	v := all.Platforms.Android()
+	if len(v.Roots) != 1 || v.MaxPatchAge != 4380*time.Hour || v.AllowExpired || v.AllowSoftware || len(v.Apps) != 1 || v.Apps[0].Package != "com.example.door" || v.Revoked.Len() != 0 {
+		t.Errorf("%+v", v)
+	}
+	list := filepath.Join(filepath.Dir(path), "status.json")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(trust.FreshFile)
+		if err := os.Chtimes(list, now, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`{"entries":{"abc":{"status":"REVOKED"}}}`)
+	if got := all.Platforms.Android().Revoked.Len(); got != 1 {
+		t.Errorf("a new list: %d entries", got)
+	}
+	write(`{"entries":`)
+	if got := all.Platforms.Android().Revoked.Len(); got != 1 {
+		t.Errorf("a broken list: %d entries", got)
 	}
 }
 
