@@ -41,7 +41,6 @@ type forged struct {
 	appTrailing         []byte // behind the application id
 	packages            []string
 	digests             [][]byte
-	key                 crypto.Signer // of the leaf
 	certs               []*x509.Certificate
 	keys                []crypto.Signer // of certs; certs[i] is signed by keys[i+1], the last by itself
 	extension           []byte          // instead of the description

@@ -54,8 +54,10 @@ func ParseRevocation(list []byte) (*Revocation, error) {
 		seen[serial] = struct{}{}
 		r.add(serial)
 	}
-	if !delimiter(in, '}') || !delimiter(in, '}') {
-		return nil, fmt.Errorf("entries only are needed: %w", ErrStatusList)
+	for range 2 { // of entries, and of the whole
+		if !delimiter(in, '}') {
+			return nil, fmt.Errorf("entries only are needed: %w", ErrStatusList)
+		}
 	}
 	if _, err := in.Token(); err != io.EOF {
 		return nil, fmt.Errorf("trailing bytes: %w", ErrStatusList)
