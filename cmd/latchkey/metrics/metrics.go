@@ -130,7 +130,7 @@ func (m *Metrics) Observe(o authz.Observation) {
 		m.events.WithLabelValues(event, result).Inc()
 	}
 	if o.Result == "refused" {
-		m.refused.WithLabelValues(event, among(o.Reason, reasons)).Inc()
+		m.refused.WithLabelValues(event, reasonOf(o.Reason)).Inc()
 	}
 }
 

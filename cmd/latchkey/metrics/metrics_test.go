@@ -152,3 +152,17 @@ func TestGauges(t *testing.T) {
 		t.Error("without sources there are build_info and no gauges")
 	}
 }
+
+// TestReasons: what is of one request only stands in no label.
+func TestReasons(t *testing.T) {
+	for reason, want := range map[string]string{
+		"no grant": "no grant", `more than was granted; attested by "acme": service, app "a", key hardware, os verified, at 2026-11-22T19:00:00Z`: "more than was granted",
+		"client authentication: the proof of the instance key is not valid here: signature":         "client authentication",
+		`the device wants more of the app: a phone with an unchanged system; attested by "x": none`: "the device wants more of the app: a phone with an unchanged system",
+		"something else": "other",
+	} {
+		if got := reasonOf(reason); got != want {
+			t.Errorf("%q: got %q, want %q", reason, got, want)
+		}
+	}
+}
