@@ -22,49 +22,76 @@ type keys struct {
 	now   func() time.Time
 
 	mu     sync.Mutex
-	set    *jose.Set // nil: never had
-	read   time.Time // when it was got
-	tried  time.Time // when it was last asked for
-	failed error     // of the last try
+	set    *jose.Set     // nil: never had
+	read   time.Time     // when it was got
+	tried  time.Time     // when it was last asked for
+	failed error         // of the last try
+	asking chan struct{} // closed when the try that is on its way has ended; nil: none is
 }
 
-// Find is a jose.Finder. A set that cannot be had is authz.ErrUnavailable, once the last one is too old or does not have the key.
+// Find is a jose.Finder. A set that cannot be had is authz.ErrUnavailable, once the last one is too old or does not have the key. Who
+// asks for a key of a fresh set waits for nobody; who needs a new set waits for FetchTime at most, all for the same try.
 func (k *keys) Find(kid string) (*jose.Key, error) {
-	k.mu.Lock() // whoever waits here would only ask for the same
+	key, err, wait := k.look(kid)
+	if wait == nil {
+		return key, err
+	}
+	<-wait
+	key, err, _ = k.look(kid)
+	return key, err
+}
+
+// look says what is known now, and what to wait for if a new set may know more.
+func (k *keys) look(kid string) (key *jose.Key, err error, wait chan struct{}) {
+	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.now()
-	if now.Sub(k.read) >= k.fresh {
-		k.refresh(now)
+	if k.set == nil || now.Sub(k.read) >= k.fresh || now.Before(k.read) {
+		if wait = k.ask(now); wait != nil {
+			return nil, nil, wait
+		}
 	}
 	if k.set == nil || now.Sub(k.read) > MaxStale {
-		return nil, k.away()
+		return nil, k.away(), nil
 	}
-	key, err := k.set.Find(kid)
-	if err == nil {
-		return key, nil
+	if key, err = k.set.Find(kid); err == nil {
+		return key, nil, nil
 	}
-	if k.refresh(now); k.failed != nil {
-		return nil, k.away()
+	if wait = k.ask(now); wait == nil && k.failed != nil {
+		err = k.away()
 	}
-	return k.set.Find(kid)
+	return nil, err, wait
 }
 
-// refresh asks for the set, at a pace that tokens cannot drive.
-func (k *keys) refresh(now time.Time) {
-	if !k.tried.IsZero() && now.Sub(k.tried) < Pause && !now.Before(k.tried) {
-		return
+// ask begins to ask for the set, or finds that this is being done; nil if it is too early: tokens drive no pace.
+func (k *keys) ask(now time.Time) chan struct{} {
+	pause := Pause
+	if k.failed != nil {
+		pause = PauseAway
 	}
-	k.tried = now
+	if k.asking != nil || !k.tried.IsZero() && now.Sub(k.tried) < pause && !now.Before(k.tried) {
+		return k.asking
+	}
+	k.tried, k.asking = now, make(chan struct{})
+	go k.refresh(now, k.asking)
+	return k.asking
+}
+
+func (k *keys) refresh(now time.Time, done chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), FetchTime)
 	defer cancel()
 	text, err := k.fetch(ctx)
+	var set *jose.Set
 	if err == nil {
-		var set *jose.Set
-		if set, err = jose.ParseSet(text); err == nil {
-			k.set, k.read = set, now
-		}
+		set, err = jose.ParseSet(text)
 	}
-	k.failed = err
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil {
+		k.set, k.read = set, now
+	}
+	k.failed, k.asking = err, nil
+	close(done)
 }
 
 func (k *keys) away() error {

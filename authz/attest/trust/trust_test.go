@@ -13,7 +13,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -258,7 +260,7 @@ func TestAway(t *testing.T) {
 	if site.asked.Load() != 1 {
 		t.Errorf("asked %d times, want 1", site.asked.Load())
 	}
-	now = now.Add(trust.Pause)
+	now = now.Add(trust.PauseAway)
 	if err := find("k1"); err != nil {
 		t.Errorf("back: %v", err)
 	}
@@ -294,10 +296,53 @@ func TestAway(t *testing.T) {
 	}
 	for name, body := range map[string][]byte{"garbage": []byte("garbage"), "a private key": []byte(`{"keys":[{"kty":"oct","k":"AAAA"}]}`), "too long": make([]byte, jose.MaxSet+1)} {
 		site.publish(body)
-		now = now.Add(trust.Pause)
+		now = now.Add(trust.PauseAway)
 		if err := find("k2"); !errors.Is(err, authz.ErrUnavailable) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestSlowAttester: while an attester takes its time, who asks for a key that is known waits for nobody, and all others for one answer.
+func TestSlowAttester(t *testing.T) {
+	keys, slow := set(t, "k1"), make(chan struct{})
+	var asked atomic.Int32
+	at := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) > 1 {
+			<-slow
+		}
+		_, _ = w.Write(keys)
+	}))
+	defer at.Close()
+	var now atomic.Int64
+	now.Store(time.Date(2026, 11, 22, 19, 0, 0, 0, time.UTC).UnixNano())
+	all, err := trust.Load(folder(t, "[attester.a]\nkeys = \""+at.URL+"\"\n", nil), trust.Options{Now: func() time.Time { return time.Unix(0, now.Load()) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	find := all.Attesters["a"].Keys
+	if _, err := find("k1"); err != nil {
+		t.Fatal(err)
+	}
+	now.Add(int64(trust.Pause))
+	var waiting sync.WaitGroup
+	for range 20 {
+		waiting.Go(func() {
+			if _, err := find("k2"); !errors.Is(err, jose.ErrUnknownKey) {
+				t.Errorf("a key that is not there: %v", err)
+			}
+		})
+	}
+	for asked.Load() < 2 {
+		runtime.Gosched()
+	}
+	if _, err := find("k1"); err != nil {
+		t.Errorf("a key that is known: %v", err)
+	}
+	close(slow)
+	waiting.Wait()
+	if asked.Load() != 2 {
+		t.Errorf("asked %d times, want 2", asked.Load())
 	}
 }
 
