@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/provision"
@@ -107,6 +108,8 @@ type Devices interface {
 	// Registration is where a device was last seen; zero for one that never was.
 	Registration(ctx context.Context, id provision.DeviceID) (Registration, error)
 	SuspendDevice(ctx context.Context, id provision.DeviceID, at time.Time) error // as SuspendClient
+	// SetDemands replaces what actions of a device ask of apps; of an action that the device does not have nothing is kept.
+	SetDemands(ctx context.Context, id provision.DeviceID, demands map[string]attest.Demand) error
 	// TransferDevice gives a device a new state, owner and epoch, the epoch never lower than before. Grants of an earlier
 	// owner mint nothing from then on.
 	TransferDevice(ctx context.Context, id provision.DeviceID, state DeviceState, owner string, epoch uint64) error

@@ -65,7 +65,67 @@ func (t *tool) deviceCommand() *cobra.Command {
 	fl.StringVar(&f.importFile, "import", "", "the OSCORE material of a channel that the device has already, in a JSON file of mode 0600: master_secret, master_salt, client_id (the device) and server_id in hex")
 	fl.StringVar(&f.out, "out", "", "where to write the provisioning file")
 	list := &cobra.Command{Use: "list", Short: "List devices", Example: "  latchkey device list", Args: command.None, RunE: func(cmd *cobra.Command, _ []string) error { return t.listDevices(cmd) }}
-	return command.Group("device", "Devices", "  latchkey device list", add, list)
+	return command.Group("device", "Devices", "  latchkey device list", add, list, t.demandCommand())
+}
+
+func (t *tool) demandCommand() *cobra.Command {
+	var texts []string
+	var none bool
+	c := &cobra.Command{
+		Use:   "demand NAME",
+		Short: "Say what an app must be to have the actions of a device",
+		Long: "Replaces what the actions of a device ask of apps, from the next token on; what is out works until it ends. A demand holds for\n" +
+			"every client, also for one without a person. docs/attestation.md has the parts of a demand.",
+		Example: "  latchkey device demand front-door --demand unlock=key=hardware,os=verified --demand disarm=age=5m\n  latchkey device demand front-door --none",
+		Args:    command.One,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if none == (len(texts) > 0) {
+				return errors.New("give --demand ACTION=… for each action that asks for something, or --none")
+			}
+			return t.demand(cmd, args[0], texts)
+		},
+	}
+	c.Flags().StringArrayVar(&texts, "demand", nil, "ACTION=key=hardware,os=verified,age=5m,kind=key-attestation; once for each action")
+	c.Flags().BoolVar(&none, "none", false, "ask for nothing")
+	return c
+}
+
+func (t *tool) demand(cmd *cobra.Command, name string, texts []string) error {
+	h, err := t.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	d, err := h.store.DeviceByName(cmd.Context(), name)
+	if errors.Is(err, authz.ErrNotFound) {
+		return fmt.Errorf("there is no device %q: latchkey device list shows them", name)
+	}
+	if err != nil {
+		return err
+	}
+	demands, err := parseDemands(&d, texts)
+	if err != nil {
+		return err
+	}
+	if err := h.store.SetDemands(cmd.Context(), d.ID, demands); err != nil {
+		return err
+	}
+	if err := h.note(cmd.Context(), authz.AuditEntry{Event: "device.demand", Device: d.Audience(), Reason: strings.Join(texts, " ")}); err != nil {
+		return err
+	}
+	d.Demands = demands
+	return t.say(cmd.OutOrStdout(), map[string]any{"device": name, "demands": demandsOf(&d)}, "%s asks of apps: %s", name, orNone(demandsOf(&d), "nothing"))
+}
+
+// demandsOf are what a device asks of apps, in the order of its actions.
+func demandsOf(d *authz.Device) []string {
+	all := []string{}
+	for _, a := range d.Actions {
+		if demand, ok := d.Demands[a.Name]; ok {
+			all = append(all, a.Name+" "+demand.String())
+		}
+	}
+	return all
 }
 
 func (f *deviceFlags) fill() {
@@ -284,6 +344,7 @@ type deviceLine struct {
 	Profile  string    `json:"profile,omitempty"`
 	Resource string    `json:"resource,omitempty"` // of an HTTP API
 	Actions  []string  `json:"actions"`
+	Demands  []string  `json:"demands,omitempty"` // what actions ask of apps
 	SeenAt   time.Time `json:"seen_at,omitzero"`
 }
 
@@ -307,6 +368,7 @@ func (t *tool) listDevices(cmd *cobra.Command) error {
 		for _, a := range d.Actions {
 			line.Actions = append(line.Actions, a.Name)
 		}
+		line.Demands = demandsOf(&d)
 		lines = append(lines, line)
 		if d.Delivery == authz.DeliveryHTTP {
 			words = append(words, fmt.Sprintf("%s  %s  of %s, HTTP API %s, can %s", d.Name, d.Audience(), d.Owner, d.Resource, strings.Join(line.Actions, " ")))

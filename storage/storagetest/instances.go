@@ -55,3 +55,21 @@ func parallelCounts(t *testing.T, db Database) {
 		return store.CountInstance(t.Context(), hash("one"), 4_000_000_001, evening.Add(time.Hour))
 	}, func(err error) bool { return errors.Is(err, authz.ErrReplayed) })
 }
+
+func demandsAreReplaced(t *testing.T, db Database) {
+	ctx, store, other := t.Context(), house(t, db), open(t, db)
+	want := get(store.Device(ctx, lock(1).ID))(t)
+	get(other.Device(ctx, want.ID))(t)
+	for _, demands := range []map[string]attest.Demand{
+		{"view": {System: attest.SystemDegraded}, "unlock": {Key: attest.KeyStrongBox}}, nil, {"unlock": {MaxAge: time.Minute}},
+	} {
+		must(t, store.SetDemands(ctx, want.ID, demands))
+		want.Demands = demands
+		equal(t, "here", get(store.Device(ctx, want.ID))(t), want)
+		equal(t, "in another process", get(other.Device(ctx, want.ID))(t), want)
+	}
+	must(t, store.SetDemands(ctx, want.ID, map[string]attest.Demand{"fly": {Key: attest.KeyHardware}}))
+	want.Demands = nil
+	equal(t, "of no action", get(store.Device(ctx, want.ID))(t), want)
+	refused(t, "no device", store.SetDemands(ctx, lock(9).ID, nil), authz.ErrNotFound)
+}

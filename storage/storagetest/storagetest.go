@@ -92,6 +92,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"polling has a pace", pollingPace},
 		{"a device code is used once by 1,000 at a time", parallelDeviceCodes},
 		{"proofs are spent", usesAreSpent},
+		{"what a device demands is replaced", demandsAreReplaced},
 		{"app instances count upwards", instances},
 		{"a count is used once by 1,000 at a time", parallelCounts},
 		{"invitations to register come back whole and end", invitationsEnd},

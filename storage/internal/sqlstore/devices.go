@@ -180,3 +180,24 @@ func (s *Store) Registration(ctx context.Context, id provision.DeviceID) (r auth
 	}
 	return r, err
 }
+
+// SetDemands replaces what actions of a device ask of apps. Mints that have begun with what it was are over before.
+func (s *Store) SetDemands(ctx context.Context, id provision.DeviceID, demands map[string]attest.Demand) error {
+	err := s.engine.Write(ctx, func(ctx context.Context, q Querier) error {
+		if err := s.enter(ctx, q, alone); err != nil {
+			return err
+		}
+		var actions []action
+		if err := one(ctx, q, ask(`SELECT actions FROM devices WHERE id = $1`, id[:]), asJSON{&actions}); err != nil {
+			return err
+		}
+		for i := range actions {
+			actions[i].Demand = demands[actions[i].Name]
+		}
+		return touch(ctx, q, ask(`UPDATE devices SET actions = $2 WHERE id = $1`, id[:], asJSON{actions}))
+	})
+	if err != nil {
+		return fmt.Errorf("device %q: %w", provision.Audience(id), s.meaning(err))
+	}
+	return nil
+}
