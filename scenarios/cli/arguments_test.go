@@ -22,7 +22,7 @@ func TestBadArguments(t *testing.T) {
 	}{
 		{name: "a command that does not exist", args: "import --out x", says: []string{`"import"`, "serve"}},
 		{name: "a command with a typing error", args: "device lst", says: []string{`"lst"`, "did you mean latchkey device list"}},
-		{name: "a group without a command", args: "device", says: []string{"add or list"}},
+		{name: "a group without a command", args: "device", says: []string{"add or demand or list"}},
 		{name: "a flag that does not exist", args: "init --bogus", says: []string{"--bogus", "latchkey init --help"}},
 		{name: "a short flag that does not exist", args: "init -x", says: []string{"-x", "latchkey init --help"}},
 		{name: "an argument where none belongs", args: "device list all", says: []string{"no arguments", "--help"}},

@@ -49,7 +49,7 @@ func (h *house) examined(args string, env ...string) (result, map[string]found) 
 func TestDoctor(t *testing.T) {
 	h := newHouse(t)
 	r, all := h.examined("doctor")
-	if r.code != 0 || all["issuer"].Status != "warn" || len(all) != 11 {
+	if r.code != 0 || all["issuer"].Status != "warn" || len(all) != 12 {
 		t.Fatalf("of a healthy folder it says %+v", all)
 	}
 	for _, row := range []struct {
@@ -71,6 +71,17 @@ func TestDoctor(t *testing.T) {
 			h.write("server/latchkey.toml", "db = 'postgres://latchkey:hunter22@127.0.0.1:1/x'\n")
 			h.chmod("server/latchkey.toml", 0o644)
 		}, check: "config", status: "fail", says: []string{"password", "chmod 600"}},
+		{name: "attesters that are not there", env: "LATCHKEY_ATTESTERS=none.toml", check: "attesters", status: "fail", says: []string{"no such file"}},
+		{name: "an attester that is away", env: "LATCHKEY_ATTESTERS=attesters.toml", spoil: func(h *house) {
+			h.write("server/attesters.toml", "[attester.a]\nkeys = \"http://127.0.0.1:1/jwks\"\n")
+		}, check: "attesters", status: "warn", says: []string{"cannot be had now"}},
+		{name: "an attester for development", env: "LATCHKEY_ATTESTERS=attesters.toml", spoil: func(h *house) {
+			h.write("server/attesters.toml", "[attester.a]\nkeys = \"http://127.0.0.1:1/jwks\"\nkind = \"development\"\n")
+		}, check: "attesters", status: "warn", says: []string{"proves nothing"}},
+		{name: "attesters that others change", env: "LATCHKEY_ATTESTERS=attesters.toml", spoil: func(h *house) {
+			h.write("server/attesters.toml", "[attester.a]\nkeys = \"http://127.0.0.1:1/jwks\"\n")
+			h.chmod("server/attesters.toml", 0o666)
+		}, check: "attesters", status: "fail", says: []string{"chmod 644"}},
 		{name: "a database that is away", env: "LATCHKEY_DB=postgres://latchkey:hunter22@127.0.0.1:1/x", check: "store", status: "fail", says: []string{"start the database"}},
 		{name: "a database of no known kind", env: "LATCHKEY_DB=mysql://127.0.0.1/x", check: "store", status: "fail", says: []string{"mysql"}},
 		{name: "no key", spoil: func(h *house) { h.remove("server/store.key") }, check: "store.key", status: "fail", says: []string{"copy"}},
@@ -185,7 +196,7 @@ func TestDoctorBesideAServer(t *testing.T) {
 // TestConfigValidate says what serve would refuse, all at once, and that the rest is fine.
 func TestConfigValidate(t *testing.T) {
 	h := newHouse(t)
-	if r, all := h.examined("config validate"); r.code != 0 || len(all) != 7 {
+	if r, all := h.examined("config validate"); r.code != 0 || len(all) != 8 {
 		t.Errorf("ended with %d and says %+v", r.code, all)
 	}
 	r := h.run(call{program: "latchkey", args: "config validate --http 0.0.0.0:80 --coap x --token-life 2h"})

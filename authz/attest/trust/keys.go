@@ -32,27 +32,27 @@ type keys struct {
 // Find is a jose.Finder. A set that cannot be had is authz.ErrUnavailable, once the last one is too old or does not have the key. Who
 // asks for a key of a fresh set waits for nobody; who needs a new set waits for FetchTime at most, all for the same try.
 func (k *keys) Find(kid string) (*jose.Key, error) {
-	key, err, wait := k.look(kid)
+	key, wait, err := k.look(kid)
 	if wait == nil {
 		return key, err
 	}
 	<-wait
-	key, err, _ = k.look(kid)
+	key, _, err = k.look(kid)
 	return key, err
 }
 
 // look says what is known now, and what to wait for if a new set may know more.
-func (k *keys) look(kid string) (key *jose.Key, err error, wait chan struct{}) {
+func (k *keys) look(kid string) (key *jose.Key, wait chan struct{}, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.now()
 	if k.set == nil || now.Sub(k.read) >= k.fresh || now.Before(k.read) {
 		if wait = k.ask(now); wait != nil {
-			return nil, nil, wait
+			return nil, wait, nil
 		}
 	}
 	if k.set == nil || now.Sub(k.read) > MaxStale {
-		return nil, k.away(), nil
+		return nil, nil, k.away()
 	}
 	if key, err = k.set.Find(kid); err == nil {
 		return key, nil, nil
@@ -60,7 +60,7 @@ func (k *keys) look(kid string) (key *jose.Key, err error, wait chan struct{}) {
 	if wait = k.ask(now); wait == nil && k.failed != nil {
 		err = k.away()
 	}
-	return nil, err, wait
+	return nil, wait, err
 }
 
 // ask begins to ask for the set, or finds that this is being done; nil if it is too early: tokens drive no pace.
