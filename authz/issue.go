@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/cwt"
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
@@ -257,7 +258,7 @@ func sealJWT(p *press, c *pop.Claims, m pop.InputMaterial) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Confirmation.JWE, err = jose.EncryptKey(m.MasterSecret, m.ID, to)
+	c.Confirmation.JWE, err = cnfjwe.EncryptKey(m.MasterSecret, m.ID, to)
 	if err != nil {
 		return nil, err
 	}

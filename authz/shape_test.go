@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/cwt"
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
@@ -52,7 +53,7 @@ func (r reader) open(shape provision.Shape, token []byte) (*pop.Claims, []byte, 
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		k, kid, err := jose.DecryptKey(c.Confirmation.JWE, privateKey)
+		k, kid, err := cnfjwe.DecryptKey(c.Confirmation.JWE, privateKey)
 		return c, k, kid, err
 	}
 	c, err := cwt.Open(token, cwt.Keys{

@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/cwt"
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -49,7 +50,7 @@ func (w *world) open(d authz.Device, private *ecdh.PrivateKey, token []byte) (*p
 		}
 	case provision.ShapeJWT:
 		material = &pop.InputMaterial{}
-		material.MasterSecret, material.ID, err = jose.DecryptKey(claims.Confirmation.JWE, private)
+		material.MasterSecret, material.ID, err = cnfjwe.DecryptKey(claims.Confirmation.JWE, private)
 	}
 	if err != nil || material == nil {
 		w.t.Fatalf("%v token: possession key: %v", d.Shape, err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 )
 
 // run measures one operation under a name.
@@ -78,8 +79,8 @@ func BenchmarkRefuse(b *testing.B) {
 
 func BenchmarkPossessionKey(b *testing.B) {
 	jwe := encrypted(b)
-	run(b, "encrypt", func() error { _, err := jose.EncryptKey(secret, secretI, device.PublicKey()); return err })
-	run(b, "decrypt", func() error { _, _, err := jose.DecryptKey(jwe, device); return err })
+	run(b, "encrypt", func() error { _, err := cnfjwe.EncryptKey(secret, secretI, device.PublicKey()); return err })
+	run(b, "decrypt", func() error { _, _, err := cnfjwe.DecryptKey(jwe, device); return err })
 	public := device.PublicKey()
 	run(b, "bare-ECDH", func() error { _, err := device.ECDH(public); return err })
 }

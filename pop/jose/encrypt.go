@@ -8,52 +8,22 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/lestrrat-go/jwx/v2/jwa"
-	"github.com/lestrrat-go/jwx/v2/jwe"
 )
 
-// EncryptKey makes the value of cnf.jwe (RFC 7800 §3.3, D8): a compact JWE, ECDH-ES with A128GCM, of the JWK
-// {"kty":"oct","k":…,"kid":…}. k is an OSCORE master secret of 16 or 32 bytes, kid its OSCORE id of 1 to 8 bytes; to is the
-// device's P-256 key. The ephemeral key is made by the library, from the system's random source.
-func EncryptKey(k, kid []byte, to *ecdh.PublicKey) (string, error) {
+// SecretJWK is {"kty":"oct","k":…,"kid":…}, which is encrypted in cnf.jwe: k of 16 or 32 bytes, kid of 1 to 8. It is a secret in clear: only
+// pop/jose/jwe writes it anywhere.
+func SecretJWK(k, kid []byte) ([]byte, error) {
 	if err := checkSecret(k, kid); err != nil {
-		return "", fmt.Errorf("encrypt key: %w", err)
+		return nil, err
 	}
-	key, err := publicECDSA(to)
-	if err != nil {
-		return "", fmt.Errorf("encrypt key: %w", err)
-	}
-	plaintext, err := secretKey.encode(member{keyType, "oct"}, member{keySecret, encode64(k)}, member{keyID, encode64(kid)})
-	if err != nil {
-		return "", fmt.Errorf("encrypt key: %w", err)
-	}
-	out, err := jwe.Encrypt(plaintext, jwe.WithKey(jwa.ECDH_ES, key), jwe.WithContentEncryption(jwa.A128GCM))
-	if err != nil {
-		return "", fmt.Errorf("encrypt key: %w", err)
-	}
-	return string(out), nil
+	return secretKey.encode(member{keyType, "oct"}, member{keySecret, encode64(k)}, member{keyID, encode64(kid)})
 }
 
-// DecryptKey opens what EncryptKey made. The JWE must have exactly those algorithms, and inside an oct JWK with k and kid
-// within the same bounds and nothing else. Errors wrap ErrForm or ErrProtection and hold nothing of the plaintext.
-func DecryptKey(encrypted string, private *ecdh.PrivateKey) (k, kid []byte, err error) {
-	if err := checkJWE(encrypted); err != nil {
-		return nil, nil, fmt.Errorf("decrypt key: %w", err)
-	}
-	key, err := privateECDSA(private)
-	if err != nil {
-		return nil, nil, fmt.Errorf("decrypt key: %w", err)
-	}
-	plaintext, err := jwe.Decrypt([]byte(encrypted), jwe.WithKey(jwa.ECDH_ES, key))
-	if err != nil {
-		return nil, nil, fmt.Errorf("decrypt key: %w", ErrProtection)
-	}
-	if k, kid, err = decodeSecret(plaintext); err != nil {
-		return nil, nil, fmt.Errorf("decrypt key: %w: %w", ErrForm, err)
-	}
-	return k, kid, nil
-}
+// ParseSecretJWK reads what SecretJWK made, within the same bounds and nothing else. Errors hold nothing of it.
+func ParseSecretJWK(plaintext []byte) (k, kid []byte, err error) { return decodeSecret(plaintext) }
+
+// CheckJWE accepts the one shape of cnf.jwe: compact, ECDH-ES on P-256 with A128GCM. Errors wrap ErrForm or ErrProtection.
+func CheckJWE(encrypted string) error { return checkJWE(encrypted) }
 
 func checkSecret(k, kid []byte) error {
 	if len(k) != 16 && len(k) != 32 {
@@ -87,7 +57,7 @@ func decodeSecret(plaintext []byte) (k, kid []byte, err error) {
 	return k, kid, checkSecret(k, kid)
 }
 
-// checkJWE accepts the one shape of EncryptKey. Without zip, p2c and key wrapping, there is nothing in it that could
+// checkJWE accepts the one shape of jwe.EncryptKey. Without zip, p2c and key wrapping, there is nothing in it that could
 // make a reader work harder than its length.
 func checkJWE(encrypted string) error {
 	if len(encrypted) > MaxJWE {
@@ -120,7 +90,7 @@ func checkEncryptedHeader(header []byte) error {
 			return fmt.Errorf("%w: jwe header parameter %.32q is not allowed", ErrProtection, n)
 		}
 	}
-	for n, want := range map[name]string{headerAlgorithm: jwa.ECDH_ES.String(), headerEncryption: jwa.A128GCM.String()} {
+	for n, want := range map[name]string{headerAlgorithm: "ECDH-ES", headerEncryption: "A128GCM"} {
 		if got, err := o.text(n, maxID); err != nil || got != want {
 			return fmt.Errorf("%w: jwe %s is not %s", ErrProtection, n, want)
 		}
@@ -133,19 +103,9 @@ func checkEncryptedHeader(header []byte) error {
 
 var errCurve = errors.New("key is not on P-256")
 
-// publicECDSA gives jwx, which knows no ecdh keys, the same point under another type.
+// publicECDSA gives a point of ecdh its other type.
 func publicECDSA(key *ecdh.PublicKey) (*ecdsa.PublicKey, error) {
-	if key == nil || key.Curve() != ecdh.P256() {
-		return nil, errCurve
-	}
 	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), key.Bytes())
-}
-
-func privateECDSA(key *ecdh.PrivateKey) (*ecdsa.PrivateKey, error) {
-	if key == nil || key.Curve() != ecdh.P256() {
-		return nil, errCurve
-	}
-	return ecdsa.ParseRawPrivateKey(elliptic.P256(), key.Bytes())
 }
 
 // encodePoint writes an uncompressed P-256 point as an EC JWK (RFC 7518 §6.2.1), with its members after the given ones.

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 )
 
 // concatKDF is RFC 7518 §4.6.2 for A128GCM in direct agreement, with empty party infos unless given.
@@ -110,11 +111,11 @@ func TestKeyDecryptsAsItWasEncrypted(t *testing.T) {
 			k, kid := make([]byte, size), make([]byte, ids)
 			rand.Read(k)
 			rand.Read(kid)
-			jwe, err := jose.EncryptKey(k, kid, device.PublicKey())
+			jwe, err := cnfjwe.EncryptKey(k, kid, device.PublicKey())
 			if err != nil {
 				t.Fatal(err)
 			}
-			gotK, gotID, err := jose.DecryptKey(jwe, device)
+			gotK, gotID, err := cnfjwe.DecryptKey(jwe, device)
 			if err != nil || !bytes.Equal(gotK, k) || !bytes.Equal(gotID, kid) {
 				t.Errorf("got %x %x %v, want %x %x", gotK, gotID, err, k, kid)
 			}
@@ -126,7 +127,7 @@ func TestKeyInteroperates(t *testing.T) {
 	if got, want := string(openJWE(t, encrypted(t))), oct(string(secret), string(secretI)); got != want {
 		t.Errorf("we wrote %s, want %s", got, want)
 	}
-	k, kid, err := jose.DecryptKey(seal(t, jweHeader, oct(string(secret), string(secretI))), device)
+	k, kid, err := cnfjwe.DecryptKey(seal(t, jweHeader, oct(string(secret), string(secretI))), device)
 	if err != nil || !bytes.Equal(k, secret) || !bytes.Equal(kid, secretI) {
 		t.Errorf("we read %x %x %v", k, kid, err)
 	}
@@ -137,7 +138,7 @@ func TestKeyInteroperates(t *testing.T) {
 func TestShortCoordinates(t *testing.T) {
 	for range 600 {
 		jwe := encrypted(t)
-		if _, _, err := jose.DecryptKey(jwe, device); err != nil {
+		if _, _, err := cnfjwe.DecryptKey(jwe, device); err != nil {
 			t.Fatalf("%v: %s", err, unb64(t, strings.Split(jwe, ".")[0]))
 		}
 	}
@@ -163,15 +164,15 @@ func TestEncryptKeyRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if jwe, err := jose.EncryptKey(tt.k, tt.kid, tt.to); err == nil {
+			if jwe, err := cnfjwe.EncryptKey(tt.k, tt.kid, tt.to); err == nil {
 				t.Errorf("got %s", jwe)
 			}
 		})
 	}
-	if _, _, err := jose.DecryptKey(encrypted(t), x25519); err == nil {
+	if _, _, err := cnfjwe.DecryptKey(encrypted(t), x25519); err == nil {
 		t.Error("decrypted with an X25519 key")
 	}
-	if _, _, err := jose.DecryptKey(encrypted(t), nil); err == nil {
+	if _, _, err := cnfjwe.DecryptKey(encrypted(t), nil); err == nil {
 		t.Error("decrypted without a key")
 	}
 }
@@ -234,7 +235,7 @@ func TestDecryptKeyRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			k, kid, err := jose.DecryptKey(tt.jwe, device)
+			k, kid, err := cnfjwe.DecryptKey(tt.jwe, device)
 			if !errors.Is(err, tt.want) || k != nil || kid != nil {
 				t.Errorf("got %x %x %v, want %v", k, kid, err, tt.want)
 			}
@@ -244,7 +245,7 @@ func TestDecryptKeyRefuses(t *testing.T) {
 		})
 	}
 	t.Run("another device's key", func(t *testing.T) {
-		if _, _, err := jose.DecryptKey(jwe, newDevice()); !errors.Is(err, jose.ErrProtection) {
+		if _, _, err := cnfjwe.DecryptKey(jwe, newDevice()); !errors.Is(err, jose.ErrProtection) {
 			t.Errorf("got %v, want %v", err, jose.ErrProtection)
 		}
 	})
@@ -253,14 +254,14 @@ func TestDecryptKeyRefuses(t *testing.T) {
 func TestTruncatedOrChangedKeyStaysShut(t *testing.T) {
 	good := encrypted(t)
 	for end := range len(good) {
-		if _, _, err := jose.DecryptKey(good[:end], device); err == nil {
+		if _, _, err := cnfjwe.DecryptKey(good[:end], device); err == nil {
 			t.Fatalf("cut at %d of %d: it opened", end, len(good))
 		}
 	}
 	for i := range len(good) {
 		changed := []byte(good)
 		changed[i] ^= 1 << (i % 7)
-		if _, _, err := jose.DecryptKey(string(changed), device); err == nil {
+		if _, _, err := cnfjwe.DecryptKey(string(changed), device); err == nil {
 			t.Fatalf("bit flipped in byte %d: it opened", i)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 )
 
 // vector is a token made once with the keys of RFC 6979 A.2.5 (issuer) and RFC 7518 appendix C (device, "Bob"), so that a
@@ -68,7 +69,7 @@ func TestVectorOpens(t *testing.T) {
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", c, want)
 	}
-	k, kid, err := jose.DecryptKey(c.Confirmation.JWE, recipient)
+	k, kid, err := cnfjwe.DecryptKey(c.Confirmation.JWE, recipient)
 	if err != nil || hex.EncodeToString(k) != v.K || hex.EncodeToString(kid) != v.KeyID {
 		t.Errorf("got %x %x %v, want %s %s", k, kid, err, v.K, v.KeyID)
 	}
@@ -115,7 +116,7 @@ func FuzzDecryptKey(f *testing.F) {
 	f.Add(jwe[1:])
 	f.Add("....")
 	f.Fuzz(func(t *testing.T, encrypted string) {
-		if _, _, err := jose.DecryptKey(encrypted, recipient); err == nil && encrypted != jwe {
+		if _, _, err := cnfjwe.DecryptKey(encrypted, recipient); err == nil && encrypted != jwe {
 			t.Errorf("opened %q", encrypted)
 		}
 	})
@@ -126,7 +127,7 @@ func FuzzSecret(f *testing.F) {
 	f.Add(oct(string(secret), string(secretI)))
 	f.Add(`{"kty":"oct","k":"","kid":""}`)
 	f.Fuzz(func(t *testing.T, plaintext string) {
-		k, kid, err := jose.DecryptKey(seal(t, jweHeader, plaintext), device)
+		k, kid, err := cnfjwe.DecryptKey(seal(t, jweHeader, plaintext), device)
 		if err == nil && (len(k) != 16 && len(k) != 32 || len(kid) == 0 || len(kid) > 8) {
 			t.Errorf("%q: got %x %x", plaintext, k, kid)
 		}

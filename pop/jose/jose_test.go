@@ -23,6 +23,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 )
 
 const serverKey = "as-2026-11"
@@ -63,7 +64,7 @@ func find(kid string) (*ecdsa.PublicKey, error) {
 
 func encrypted(t testing.TB) string {
 	t.Helper()
-	out, err := jose.EncryptKey(secret, secretI, device.PublicKey())
+	out, err := cnfjwe.EncryptKey(secret, secretI, device.PublicKey())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +328,7 @@ func TestHostileTextMakesNoMember(t *testing.T) {
 			checkNames(t, s.Keys[0], strings.Fields("kty use alg kid crv x y"))
 		}
 		if id := []byte(text)[:min(8, len(text))]; len(id) > 0 {
-			jwe, err := jose.EncryptKey(secret, id, device.PublicKey())
+			jwe, err := cnfjwe.EncryptKey(secret, id, device.PublicKey())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 )
 
 // jwsGroup has one key, or a key set, for all its tokens. Symmetric keys stand under private alone.
@@ -153,7 +154,7 @@ func TestJSONWebEncryption(t *testing.T) {
 // openJWE is nil for a JWE that was decrypted: then, and only then, it is refused for its form while a changed tag is
 // refused for its protection.
 func openJWE(token string, private *ecdh.PrivateKey) error {
-	if _, _, err := jose.DecryptKey(token, private); !errors.Is(err, jose.ErrForm) {
+	if _, _, err := cnfjwe.DecryptKey(token, private); !errors.Is(err, jose.ErrForm) {
 		if err == nil {
 			panic("no vector has a key of ours inside")
 		}
@@ -165,7 +166,7 @@ func openJWE(token string, private *ecdh.PrivateKey) error {
 		return jose.ErrForm
 	}
 	changed[dot] ^= 1
-	_, _, err := jose.DecryptKey(string(changed), private)
+	_, _, err := cnfjwe.DecryptKey(string(changed), private)
 	if errors.Is(err, jose.ErrProtection) {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 )
 
 // TestECDHP256ThroughJWE lets jose.DecryptKey agree on each vector's secret: the vector's public key is the JWE's epk.
@@ -19,7 +20,7 @@ func TestECDHP256ThroughJWE(t *testing.T) {
 	c := newTally(t, "ecdh_secp256r1_webcrypto_test.json", counts{valid: 330, invalid: 23})
 	for _, g := range load[ecdhGroup[jwk]](t, c.file) {
 		for _, v := range g.Tests {
-			k, kid, err := jose.DecryptKey(keyFor(t, v.Public, v.Shared), p256.scalar(t, unbase64(t, v.Private.D)))
+			k, kid, err := cnfjwe.DecryptKey(keyFor(t, v.Public, v.Shared), p256.scalar(t, unbase64(t, v.Private.D)))
 			if err == nil && (!bytes.Equal(k, make([]byte, 16)) || !bytes.Equal(kid, []byte{1})) {
 				err = errors.New("another key")
 			}

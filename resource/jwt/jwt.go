@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/cwt"
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/latchkey-ace/latchkey/resource"
 )
@@ -63,7 +64,7 @@ func (o *Opener) Material(cnf pop.Confirmation) (pop.InputMaterial, error) {
 	if cnf.JWE == "" {
 		return pop.InputMaterial{}, fmt.Errorf("%w: no jwe", resource.ErrBadConfirmation)
 	}
-	k, kid, err := jose.DecryptKey(cnf.JWE, o.private)
+	k, kid, err := cnfjwe.DecryptKey(cnf.JWE, o.private)
 	if err != nil {
 		return pop.InputMaterial{}, fmt.Errorf("%w: %w", resource.ErrBadConfirmation, err)
 	}

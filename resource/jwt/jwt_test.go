@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/cwt"
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 	"github.com/latchkey-ace/latchkey/pop/news"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/latchkey-ace/latchkey/resource"
@@ -84,7 +85,7 @@ func newMonitor(t *testing.T) *monitor {
 
 func (m *monitor) token(change func(*pop.Claims)) string {
 	m.t.Helper()
-	jwe, err := jose.EncryptKey([]byte("0123456789abcdef"), []byte{9}, m.device.PrivateKey.PublicKey())
+	jwe, err := cnfjwe.EncryptKey([]byte("0123456789abcdef"), []byte{9}, m.device.PrivateKey.PublicKey())
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func TestJWTOpensTheDevice(t *testing.T) {
 
 func TestJWTIsRefused(t *testing.T) {
 	m, other := newMonitor(t), newMonitor(t)
-	forOther, err := jose.EncryptKey([]byte("0123456789abcdef"), []byte{9}, other.device.PrivateKey.PublicKey())
+	forOther, err := cnfjwe.EncryptKey([]byte("0123456789abcdef"), []byte{9}, other.device.PrivateKey.PublicKey())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop/cose"
 	"github.com/latchkey-ace/latchkey/pop/cwt"
 	"github.com/latchkey-ace/latchkey/pop/jose"
+	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 )
 
@@ -142,7 +143,7 @@ func (h *house) minimal(shape provision.Shape) ([]byte, error) {
 		return cwt.Seal(c, sign, rand.Reader)
 	}
 	c.Issuer, c.Subject, c.ClientID, c.IssuedAt, c.ID = issuer, "gateway", "gateway", time.Now().Truncate(time.Second), make([]byte, 16)
-	if c.Confirmation.JWE, err = jose.EncryptKey(secret, id, d.PrivateKey.PublicKey()); err != nil {
+	if c.Confirmation.JWE, err = cnfjwe.EncryptKey(secret, id, d.PrivateKey.PublicKey()); err != nil {
 		return nil, err
 	}
 	token, err := jose.Sign(c, jose.Signer{Key: signer, ID: "1"})
