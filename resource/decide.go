@@ -2,9 +2,11 @@ package resource
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
@@ -41,12 +43,15 @@ type Request struct {
 	Code    codes.Code
 	Path    string // with the query, if there is one
 	Fresh   bool   // it carries an unused Echo that this device made at most FreshFor ago for this context
+	Echo    []byte // that Echo; nil without
+	Token   []byte // integrity token; nil without
 }
 
 // Decision is the answer to a Request. When Allowed, the use is already spent and Act must follow.
 type Decision struct {
 	Code      codes.Code // why not; 0: allowed
 	Challenge bool       // answer 4.01 with an Echo; the same request with it may be allowed
+	Wanted    bool       // with Challenge: it has to come with an integrity token for that Echo too
 	Reason    error      // nil when allowed
 
 	action  *action
@@ -146,10 +151,17 @@ func (s *Server) judge(d Decision, j judgement) Decision {
 	if d.action == nil || d.action.do == nil {
 		return d.refuse(codes.NotImplemented, ErrNoAction)
 	}
-	if !j.method.ChangesState() {
+	d.Wanted = d.action.vouched
+	d.changes = j.method.ChangesState()
+	if d.Wanted {
+		if err := s.genuine(j); err != nil {
+			d.Challenge = true
+			return d.refuse(codes.Unauthorized, err)
+		}
+	}
+	if !d.changes {
 		return d
 	}
-	d.changes = true
 	if !j.request.Session.fresh(j.request.Fresh, j.now) {
 		d.Challenge = true
 		return d.refuse(codes.Unauthorized, ErrNotFresh)
@@ -160,6 +172,24 @@ func (s *Server) judge(d Decision, j judgement) Decision {
 		return d.refuse(codes.ServiceUnavailable, err)
 	}
 	return d
+}
+
+// genuine wants an integrity token for the very Echo of the request, which counts once.
+func (s *Server) genuine(j judgement) error {
+	if !checks.Attestation {
+		return nil
+	}
+	if !j.request.Fresh || len(j.request.Echo) == 0 || len(j.request.Token) == 0 {
+		return ErrNotGenuine
+	}
+	var now time.Time
+	if j.now.known {
+		now = j.now.low
+	}
+	if err := s.options.Apps.Genuine(j.request.Token, base64.RawURLEncoding.EncodeToString(j.request.Echo), now); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotGenuine, err)
+	}
+	return nil
 }
 
 func (d Decision) refuse(code codes.Code, reason error) Decision {

@@ -52,6 +52,7 @@ var (
 	ErrMethod          = errors.New("method not covered by the token")
 	ErrNoAction        = errors.New("action without a part that does it")
 	ErrNotFresh        = errors.New("request not shown to be fresh")
+	ErrNotGenuine      = errors.New("app not shown to be genuine")
 	ErrOldNews         = errors.New("news older than the newest applied")
 	ErrStore           = errors.New("store")
 )
@@ -89,8 +90,18 @@ type Options struct {
 	// answers to requests: it gives the token's claims, with the possession key, or ErrInactive. With it every token is asked
 	// about and none is opened; without an answer none is taken (RFC 9200 §5.9.3). It must end with ctx.
 	Introspect func(ctx context.Context, token []byte) (*pop.Claims, error)
+	// Apps judges whether a request comes from a genuine app (D21), for the actions that Vouched names; both or neither.
+	Apps    Apps
+	Vouched []string
 	// OnLog gets every decision, those too that the stored log leaves out. It must return soon and not call the Server.
 	OnLog func(Entry)
+}
+
+// Apps judges integrity tokens. resource/integrity is one. It must answer soon and call nobody.
+type Apps interface {
+	// Genuine says why a token does not show that the request with this Echo, in unpadded base64url, comes from a genuine app; nil if it
+	// does. now is the zero time where the device does not know it.
+	Genuine(token []byte, challenge string, now time.Time) error
 }
 
 // Server is one resource server. It is safe for concurrent use.
@@ -123,8 +134,9 @@ type Server struct {
 // action is a named action of the device's record and what does it.
 type action struct {
 	provision.Action
-	index int
-	do    Action
+	index   int
+	do      Action
+	vouched bool // for who shows that the app is genuine
 }
 
 // New loads the state and makes the contexts of the sessions in it. A damaged store is an error.
@@ -144,6 +156,9 @@ func New(c Config, o Options) (*Server, error) {
 	if err := s.read(c.Device); err != nil {
 		return nil, fmt.Errorf("resource server: %w", err)
 	}
+	if err := s.vouch(); err != nil {
+		return nil, fmt.Errorf("resource server: %w", err)
+	}
 	state, err := c.Store.Load()
 	if err != nil {
 		return nil, fmt.Errorf("resource server: %w", err)
@@ -159,6 +174,25 @@ func New(c Config, o Options) (*Server, error) {
 		return nil, fmt.Errorf("resource server: %w", err)
 	}
 	return s, nil
+}
+
+// vouch marks the actions for which an app has to show that it is genuine.
+func (s *Server) vouch() error {
+	if (s.options.Apps == nil) != (len(s.options.Vouched) == 0) {
+		return errors.New("Apps and Vouched go together")
+	}
+	for _, name := range s.options.Vouched {
+		found := false
+		for _, a := range s.actions {
+			if a.Name == name {
+				a.vouched, found = true, true
+			}
+		}
+		if !found {
+			return fmt.Errorf("action %q is not in the device's record", name)
+		}
+	}
+	return nil
 }
 
 // Handle gives the device's action its function. It must be called before serving, once for each action; a name that the

@@ -32,6 +32,7 @@ type options struct {
 	state      string
 	lifetime   time.Duration
 	introspect bool
+	genuine    genuine
 	json       bool
 	verbose    bool
 }
@@ -44,7 +45,8 @@ func root() *cobra.Command {
 		Long: "Runs the reference door lock. Phones reach it under OSCORE, or under DTLS on an address of its own if it was added\n" +
 			"with --profile coap_dtls. Its server calls it on the first address in either case.",
 		Example: "  doorlock --provision front-door.lkp --listen 0.0.0.0:5683 --state ./front-door-state\n" +
-			"  doorlock --provision back-door.lkp --listen 0.0.0.0:5683 --listen-dtls 0.0.0.0:5684 --state ./back-door-state",
+			"  doorlock --provision back-door.lkp --listen 0.0.0.0:5683 --listen-dtls 0.0.0.0:5684 --state ./back-door-state\n" +
+			"  doorlock --provision safe.lkp --vouched unlock --attester-keys attester.jwks --attester https://attest.example --app door-app",
 		Args: command.None,
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o) },
 	}
@@ -54,6 +56,7 @@ func root() *cobra.Command {
 	c.Flags().StringVar(&o.state, "state", "doorlock-state", "folder for what must survive a restart")
 	c.Flags().DurationVar(&o.lifetime, "lifetime", time.Minute, "how long a registration is to hold; it is renewed at a third of it")
 	c.Flags().BoolVar(&o.introspect, "introspect", false, "ask the server about each token, for a lock that was added with --delivery introspect")
+	o.genuine.add(c.Flags())
 	c.Flags().BoolVar(&o.json, "json", false, "print events as JSON, one a line")
 	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "print the messages of the server's channel, decoded")
 	return c
@@ -94,6 +97,9 @@ func run(ctx context.Context, o options) error {
 	rules := resource.Options{OnLog: logTo(l.events)}
 	if o.introspect {
 		rules.Introspect = func(ctx context.Context, token []byte) (*pop.Claims, error) { return l.asker.Introspect(ctx, token) }
+	}
+	if err := o.genuine.demand(&rules, provision.Audience(l.device.ID)); err != nil {
+		return err
 	}
 	l.server, err = resource.New(resource.Config{Device: l.device, Store: store, Clock: l.clock}, rules)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto"
 	"os"
 
@@ -12,4 +13,15 @@ import (
 func (m *memory) instance(key crypto.Signer) (*reference.Instance, error) {
 	program, err := os.Executable()
 	return &reference.Instance{Attester: m.Attester, App: m.App, Program: program, Key: key, HTTP: client.NewHTTP()}, err
+}
+
+// voucher gets an integrity token for a device's challenge.
+func (m *memory) voucher(key crypto.Signer) func(context.Context, string) (string, error) {
+	return func(ctx context.Context, challenge string) (string, error) {
+		i, err := m.instance(key)
+		if err != nil {
+			return "", err
+		}
+		return i.Integrity(ctx, reference.Statement{Answers: challenge})
+	}
 }

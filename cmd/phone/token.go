@@ -259,5 +259,10 @@ func (p *phone) restore() (*client.Session, client.Saved, error) {
 	if m.Session == nil {
 		return nil, client.Saved{}, errors.New("no token yet: run phone token")
 	}
-	return client.Restore(*m.Session, p.saver(m), rand.Reader), *m.Session, nil
+	s := client.Restore(*m.Session, p.saver(m), rand.Reader)
+	key, err := m.prover()
+	if err == nil && m.Attester != "" && key != nil {
+		s.Vouched(m.voucher(key))
+	}
+	return s, *m.Session, err
 }

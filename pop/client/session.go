@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -58,6 +59,7 @@ type Session struct {
 	save  func(Saved) error
 	rand  io.Reader
 	keys  *oscore.Context
+	vouch func(ctx context.Context, challenge string) (token string, err error)
 
 	refreshing sync.Mutex // held while a refresh token is used
 }
@@ -265,6 +267,31 @@ func (e *AnswerError) Error() string {
 // Do sends one protected request and returns the device's proven answer. For coap_dtls x is an Association of this session.
 // When ctx ends first, the action may or may not have happened.
 func (s *Session) Do(ctx context.Context, x coapsec.Exchanger, request message.Message) (message.Message, error) {
+	response, err := s.do(ctx, x, request)
+	for range maxWishes {
+		echo := coapsec.Wish(response)
+		if echo == nil || s.vouch == nil {
+			break
+		}
+		token, refused := s.vouch(ctx, base64.RawURLEncoding.EncodeToString(echo))
+		if refused != nil {
+			return message.Message{}, fmt.Errorf("integrity token: %w", refused)
+		}
+		response, err = s.do(ctx, x, coapsec.WithIntegrity(request, echo, token))
+	}
+	return response, err
+}
+
+// Vouched lets somebody vouch for this app in each request to a device that wants it (D21): the token answers the challenge. It is set
+// before the session is used.
+func (s *Session) Vouched(by func(ctx context.Context, challenge string) (token string, err error)) {
+	s.vouch = by
+}
+
+// maxWishes is how often a device may want a token for one request: the Echo of the first may be too old by then.
+const maxWishes = 3
+
+func (s *Session) do(ctx context.Context, x coapsec.Exchanger, request message.Message) (message.Message, error) {
 	if s.Profile() == pop.ProfileCoAPDTLS {
 		return s.ask(ctx, x, request)
 	}

@@ -45,6 +45,7 @@ var optionRules = map[message.OptionID]optionRule{
 	OptionEcho:            {1, maxEcho, false}, // RFC 9175
 	message.NoResponse:    {0, 1, false},       // RFC 7967
 	optionRequestTag:      {0, 8, true},
+	OptionIntegrity:       {1, MaxIntegrity, false},
 }
 
 // criticalInRequests are the critical options that every handler understands: Blockwise takes care of 23 and 27,

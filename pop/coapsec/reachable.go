@@ -101,9 +101,10 @@ func (r *observingReachable) Observe(ctx context.Context, request message.Messag
 	}
 }
 
-// challengeOf returns the Echo of a 4.01 that asks to repeat the request with it, nil for any other response.
+// challengeOf returns the Echo of a 4.01 that asks to repeat the request with it, nil for any other response, also for one that
+// asks for more.
 func challengeOf(response message.Message) []byte {
-	if response.Code != codes.Unauthorized {
+	if response.Code != codes.Unauthorized || string(response.Payload) == IntegrityWanted {
 		return nil
 	}
 	return echoOf(response)

@@ -47,9 +47,14 @@ func (a *API) phone(ctx context.Context, r *coapsec.Request, session *resource.S
 		return a.update(ctx, r, session)
 	}
 	path = target(path, r.Options)
-	d := a.server.Decide(ctx, resource.Request{Session: session, Code: r.Code, Path: path, Fresh: r.Peer.Fresh})
+	echo, token := coapsec.Integrity(r.Message)
+	d := a.server.Decide(ctx, resource.Request{Session: session, Code: r.Code, Path: path, Fresh: r.Peer.Fresh, Echo: echo, Token: token})
 	if d.Challenge {
-		return r.Peer.Security.Challenge(r.Peer)
+		m := r.Peer.Security.Challenge(r.Peer)
+		if d.Wanted && m.Code == codes.Unauthorized {
+			m.Payload = []byte(coapsec.IntegrityWanted)
+		}
+		return m
 	}
 	if !d.Allowed() {
 		return refused(d)
