@@ -54,7 +54,7 @@ func TestEveryStepHolds(t *testing.T) {
 // fail. `make test` samples four of them; with LATCHKEY_SOAK set all are tried.
 func TestAttackStoryFailsWithoutItsCheck(t *testing.T) {
 	sample := map[string]bool{"echo": true, "once": true, "code": true, "attestation": true}
-	falls := map[string][]string{"attestation": {"The fake app 3", "The fake app 4", "The fake app 5"}}
+	falls := map[string][]string{"attestation": {"The fake app 3", "The fake app 4", "The fake app 5", "The fake app 6"}}
 	for i, a := range attacks.All {
 		falls[a.Check] = []string{fmt.Sprintf("The attacks %d", i+1)}
 	}

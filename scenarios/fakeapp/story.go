@@ -18,7 +18,9 @@ import (
 // Story is the state between the steps.
 type Story struct {
 	*stage.Stage
-	clone string // the program
+	clone   string // the program
+	lock    *stage.Process
+	address string // of the lock
 }
 
 // Steps is the story.
@@ -28,6 +30,7 @@ var Steps = []stage.Step[*Story]{
 	{Says: "The clone asks for a code in the app's name: refused, nobody vouches for it.", Do: asks},
 	{Says: "The clone redeems a code that it caught, with all that the app remembers, its key too: refused; the app still gets its token.", Do: redeems},
 	{Says: "The clone renews a session that it has copied whole: refused; the app still can.", Do: renews},
+	{Says: "The garage wants it shown for each unlock: the app opens it; the clone, with the app's token and keys, does not.", Do: opens},
 }
 
 // New makes the story on a stage.
@@ -49,10 +52,51 @@ func genuine(ctx context.Context, s *Story) error {
 	if err := s.AddDevice(ctx, "garage", "dora", []string{"view=/door:GET", "unlock=/door/unlock:POST"}, "--kind", "lock"); err != nil {
 		return err
 	}
+	if err := s.needLock(ctx); err != nil {
+		return err
+	}
 	if err := s.login(ctx, "phone", "genuine"); err != nil {
 		return err
 	}
 	return errors.Join(s.token(ctx, "phone", "genuine"), s.token(ctx, "phone", "genuine", "--refresh"))
+}
+
+// needLock starts the garage's lock, which takes the attester's word with its public key.
+func (s *Story) needLock(ctx context.Context) error {
+	if s.lock != nil && s.lock.Running() {
+		return nil
+	}
+	keys := s.Path("attester.jwks")
+	if err := s.AttesterKeys(ctx, keys); err != nil {
+		return err
+	}
+	var err error
+	if s.address, err = stage.FreePort("udp"); err != nil {
+		return err
+	}
+	s.lock, err = s.StartLock("garage", s.address, "--vouched", "unlock", "--attester-keys", keys, "--attester", s.Attester, "--app", "phone")
+	return err
+}
+
+func opens(ctx context.Context, s *Story) error {
+	unlock := func(program, session string) error {
+		_, err := s.Run(ctx, "", program, "post", "/door/unlock", "--session", session, "--to", "coap://"+s.address, "--state", s.Path("phone-dora"), "-v")
+		return err
+	}
+	if err := unlock("phone", "genuine"); err != nil {
+		return err
+	}
+	if err := s.steal("genuine"); err != nil {
+		return err
+	}
+	before := len(s.lock.Events("bolt"))
+	if err := refused(unlock(s.clone, "stolen-genuine"), "integrity token wanted"); err != nil {
+		return err
+	}
+	if len(s.lock.Events("bolt")) != before {
+		return errors.New("the bolt moved")
+	}
+	return nil
 }
 
 // makeClone copies the app and changes it.

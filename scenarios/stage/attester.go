@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 
@@ -50,6 +52,24 @@ func (s *Stage) Program(name string) string {
 		return name
 	}
 	return filepath.Join(s.Bin, name)
+}
+
+// AttesterKeys writes the attester's public keys into a file.
+func (s *Stage) AttesterKeys(ctx context.Context, path string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Attester+"/jwks", http.NoBody)
+	if err != nil {
+		return err
+	}
+	answer, err := client.NewHTTP().Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	keys, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, keys, 0o600)
 }
 
 func (s *Stage) published() string { return cmp.Or(s.Options.App, s.Program("phone")) }
