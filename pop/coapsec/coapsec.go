@@ -76,6 +76,7 @@ type Peer struct {
 	Context     *oscore.Context // nil: the request was not protected
 	Association Association     // what Contexts found for it; callers compare it to know who speaks. nil: not protected
 	Fresh       bool            // it carried an unused Echo, made at most 5 s ago for this context or session and address, or Since is at most 5 s ago
+	Echo        string          // that Echo, which counts no more now; "" without
 	Security    *Security       // makes challenges; nil for an unprotected request
 	Session     any             // whose key protects the transport, as its key table says (coapsec/dtls); comparable. nil: nobody's, or Context is set
 	Since       time.Time       // when that key was last shown in a handshake; zero without Session

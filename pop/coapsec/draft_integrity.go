@@ -36,16 +36,16 @@ func WithIntegrity(request message.Message, echo []byte, token string) message.M
 	return request
 }
 
-// Integrity returns the Echo and the integrity token of a request; nil where there is none, or more than one.
-func Integrity(request message.Message) (echo, token []byte) {
+// Integrity returns the integrity token of a request; nil where there is none, or more than one.
+func Integrity(request message.Message) (token []byte) {
 	for _, o := range request.Options {
 		if o.ID != OptionIntegrity {
 			continue
 		}
 		if token != nil {
-			return nil, nil
+			return nil
 		}
 		token = o.Value
 	}
-	return echoOf(request), token
+	return token
 }

@@ -138,9 +138,7 @@ func (s *Security) unprotected(ctx context.Context, r *Request) message.Message 
 		return s.plain.ServeCoAP(ctx, &Request{Message: r.Message, Peer: peer, Observation: r.Observation})
 	}
 	peer.Session, peer.Since, peer.Security = r.Peer.Session, r.Peer.Since, s
-	if value := echoOf(r.Message); value != nil {
-		peer.Fresh = s.echoes.spend(peer.whom(), peer.Address, value)
-	}
+	s.echoed(&peer, r.Message)
 	if age := s.now().Sub(peer.Since); age >= 0 && age <= EchoLifetime {
 		peer.Fresh = true
 	}
@@ -220,12 +218,17 @@ func (s *Security) secured(ctx context.Context, r *Request, option oscore.Option
 	return protectAnswer(accepted, response), nil
 }
 
+// echoed spends the Echo of a peer's message, if it has one that counts.
+func (s *Security) echoed(peer *Peer, m message.Message) {
+	if value := echoOf(m); value != nil && s.echoes.spend(peer.whom(), peer.Address, value) {
+		peer.Fresh, peer.Echo = true, string(value)
+	}
+}
+
 // serve returns the inner answer. An error stands for a request that turned out to be a replay.
 func (s *Security) serve(ctx context.Context, a Accepted, inner *Request) (message.Message, error) {
 	peer := &inner.Peer
-	if value := echoOf(a.Inner); value != nil {
-		peer.Fresh = s.echoes.spend(peer.whom(), peer.Address, value)
-	}
+	s.echoed(peer, a.Inner)
 	// RFC 8613 appendix B.1.2: without a window the request may have been acted upon before the restart.
 	if a.Exchange.WindowLost() {
 		if checks.Echo && !peer.Fresh {

@@ -37,6 +37,7 @@ type door struct {
 	device   *provision.Device
 	dir      string
 	clock    resource.Clock
+	options  resource.Options
 	store    *device.Store
 	server   *resource.Server
 	channel  *coapsec.Channel
@@ -75,7 +76,7 @@ func (d *door) start() {
 	if d.store, err = device.Open(d.dir); err != nil {
 		d.t.Fatal(err)
 	}
-	if d.server, err = resource.New(resource.Config{Device: d.device, Store: d.store, Clock: d.clock}, resource.Options{}); err != nil {
+	if d.server, err = resource.New(resource.Config{Device: d.device, Store: d.store, Clock: d.clock}, d.options); err != nil {
 		d.t.Fatal(err)
 	}
 	d.handle("unlock", func(context.Context, resource.Call) (resource.Answer, error) {

@@ -39,7 +39,12 @@ type secured struct {
 
 func newSecured(t *testing.T) *secured {
 	t.Helper()
-	d := newDoor(t)
+	return newDoor(t).secured(t)
+}
+
+// secured starts a door as one that serves DTLS.
+func (d *door) secured(t *testing.T) *secured {
+	t.Helper()
 	d.device.Profile = pop.ProfileCoAPDTLS
 	d.start()
 	d.learn()

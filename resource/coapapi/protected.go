@@ -47,8 +47,9 @@ func (a *API) phone(ctx context.Context, r *coapsec.Request, session *resource.S
 		return a.update(ctx, r, session)
 	}
 	path = target(path, r.Options)
-	echo, token := coapsec.Integrity(r.Message)
-	d := a.server.Decide(ctx, resource.Request{Session: session, Code: r.Code, Path: path, Fresh: r.Peer.Fresh, Echo: echo, Token: token})
+	d := a.server.Decide(ctx, resource.Request{
+		Session: session, Code: r.Code, Path: path, Fresh: r.Peer.Fresh, Echo: []byte(r.Peer.Echo), Token: coapsec.Integrity(r.Message),
+	})
 	if d.Challenge {
 		m := r.Peer.Security.Challenge(r.Peer)
 		if d.Wanted && m.Code == codes.Unauthorized {
