@@ -14,12 +14,12 @@ import (
 
 var errClone = errors.New("a clone")
 
-// apps take the token "genuine" for the Echo "echo", and keep the time they were asked at.
+// apps take the token "genuine" for the Echo "echo", and carelessly for none, and keep the time they were asked at.
 type apps struct{ asked []time.Time }
 
 func (a *apps) Genuine(token []byte, challenge string, now time.Time) error {
 	a.asked = append(a.asked, now)
-	if string(token) != "genuine" || challenge != "ZWNobw" {
+	if string(token) != "genuine" || challenge != "ZWNobw" && challenge != "" {
 		return errClone
 	}
 	return nil

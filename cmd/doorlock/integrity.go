@@ -42,7 +42,7 @@ func (g *genuine) demand(rules *resource.Options, audience string) error {
 	}
 	set, err := jose.ParseSet(text)
 	if err != nil {
-		return fmt.Errorf("--attester-keys %s: %w", g.keys, err)
+		return fmt.Errorf("--attester-keys %s: not a JWK Set of public keys: %w", g.keys, err)
 	}
 	v, err := integrity.New(integrity.Options{Keys: set, Issuer: g.issuer, Clients: g.clients, Audience: audience})
 	if err != nil {

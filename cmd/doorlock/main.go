@@ -86,6 +86,10 @@ func run(ctx context.Context, o options) error {
 	if l.listenDTLS, err = o.placeDTLS(l.device); err != nil {
 		return err
 	}
+	rules := resource.Options{OnLog: logTo(l.events)}
+	if err := o.genuine.demand(&rules, provision.Audience(l.device.ID)); err != nil {
+		return err
+	}
 	store, err := device.Open(o.state)
 	if err != nil {
 		return err
@@ -94,12 +98,8 @@ func run(ctx context.Context, o options) error {
 	if l.clock, err = device.NewClock(); err != nil {
 		return err
 	}
-	rules := resource.Options{OnLog: logTo(l.events)}
 	if o.introspect {
 		rules.Introspect = func(ctx context.Context, token []byte) (*pop.Claims, error) { return l.asker.Introspect(ctx, token) }
-	}
-	if err := o.genuine.demand(&rules, provision.Audience(l.device.ID)); err != nil {
-		return err
 	}
 	l.server, err = resource.New(resource.Config{Device: l.device, Store: store, Clock: l.clock}, rules)
 	if err != nil {

@@ -25,6 +25,9 @@ func TestDeviceProgramsRefuse(t *testing.T) {
 	if err := os.Symlink("front-door.lkp", h.path("link.lkp")); err != nil {
 		t.Fatal(err)
 	}
+	h.write("attester.jwks", publicKeys)
+	h.write("secret.jwks", `{"keys":[{"kty":"oct","kid":"1","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}`)
+	h.write("empty.jwks", `{"keys":[]}`)
 	rows := []struct {
 		name, program, args string
 		says                []string
@@ -41,6 +44,12 @@ func TestDeviceProgramsRefuse(t *testing.T) {
 		{name: "a lock that should take JWTs", program: "doorlock", args: "--provision jwt.lkp", says: []string{"jwt.lkp", "--token encrypt0"}},
 		{name: "a lock with a registration of no length", program: "doorlock", args: "--provision front-door.lkp --lifetime 0s", says: []string{"--lifetime", "1s"}},
 		{name: "a lock of OSCORE that should hear DTLS", program: "doorlock", args: "--provision front-door.lkp --listen-dtls 127.0.0.1:0", says: []string{"--listen-dtls", "coap_oscore", "--profile coap_dtls"}},
+		{name: "a lock that believes nobody", program: "doorlock", args: "--provision front-door.lkp --vouched unlock", says: []string{"--vouched", "--attester-keys FILE"}},
+		{name: "a lock that asks for nothing", program: "doorlock", args: "--provision front-door.lkp --attester-keys attester.jwks", says: []string{"--attester-keys", "--vouched"}},
+		{name: "a lock with keys that are not there", program: "doorlock", args: "--provision front-door.lkp --vouched unlock --attester-keys nothing.jwks", says: []string{"nothing.jwks", "no such file"}},
+		{name: "a lock with keys that are none", program: "doorlock", args: "--provision front-door.lkp --vouched unlock --attester-keys secrets.txt", says: []string{"secrets.txt", "JWK Set"}},
+		{name: "a lock with a shared secret", program: "doorlock", args: "--provision front-door.lkp --vouched unlock --attester-keys secret.jwks", says: []string{"secret.jwks", "public keys", "secret would stand in clear"}},
+		{name: "a lock with no keys", program: "doorlock", args: "--provision front-door.lkp --vouched unlock --attester-keys empty.jwks", says: []string{"empty.jwks", "no public key"}},
 		{name: "a lock with an argument", program: "doorlock", args: "front-door.lkp", says: []string{"no arguments", "doorlock --help"}},
 		{name: "a lock with an unknown flag", program: "doorlock", args: "--provison front-door.lkp", says: []string{"--provison", "doorlock --help"}},
 		{name: "a monitor without a file", program: "healthmonitor", args: "--link unix:m.sock", says: []string{"--provision FILE"}},
@@ -59,6 +68,7 @@ func TestDeviceProgramsRefuse(t *testing.T) {
 // TestDeviceProgramsStop: these see what is wrong only after they have opened their state folder.
 func TestDeviceProgramsStop(t *testing.T) {
 	h := newHouse(t)
+	h.write("attester.jwks", publicKeys)
 	h.must("", "latchkey", "device", "add", "robot", "--owner", "alice", "--out", "robot.lkp", "--action", "fly=/sky:POST")
 	h.must("", "latchkey", "device", "add", "secure", "--owner", "alice", "--out", "secure.lkp", "--profile", "coap_dtls", "--action", "view=/door:GET")
 	for _, row := range []struct {
@@ -66,6 +76,7 @@ func TestDeviceProgramsStop(t *testing.T) {
 		says                []string
 	}{
 		{name: "a lock that should fly", program: "doorlock", args: "--provision robot.lkp", says: []string{"cannot fly", "view, unlock, lock and disarm"}},
+		{name: "a lock that wants to see who flies", program: "doorlock", args: "--provision front-door.lkp --vouched fly --attester-keys attester.jwks", says: []string{`"fly"`, "not in the device's record"}},
 		{name: "a lock on no address", program: "doorlock", args: "--provision front-door.lkp --listen everywhere", says: []string{"--listen everywhere"}},
 		{name: "a lock on the last port, with DTLS on the next", program: "doorlock", args: "--provision secure.lkp --listen 127.0.0.1:65535", says: []string{"65535", "--listen-dtls"}},
 		{name: "a lock on no address for DTLS", program: "doorlock", args: "--provision secure.lkp --listen-dtls everywhere", says: []string{"--listen-dtls everywhere"}},
