@@ -151,6 +151,12 @@ func TestCheck(t *testing.T) {
 		"x5c that is none":            {authz.Client{AuthMethod: authz.AuthSelfSigned, Keys: `{"keys":[{"x5c":["AAAA"]}]}`}, "no certificate"},
 		"x5c in base64url":            {authz.Client{AuthMethod: authz.AuthSelfSigned, Keys: `{"keys":[{"x5c":["__-_"]}]}`}, "base64"},
 		"two bindings":                {authz.Client{AuthMethod: authz.AuthNone, Settings: authz.ClientSettings{DPoPBound: true, TLSBound: true}}, "one thing"},
+		"an app with an attester":     {authz.Client{AuthMethod: authz.AuthAttested, Settings: authz.ClientSettings{Attesters: []string{"acme"}, Apps: []string{"door"}}}, ""},
+		"integrity tokens":            {authz.Client{AuthMethod: authz.AuthIntegrity, Settings: authz.ClientSettings{Attesters: []string{"acme"}}}, ""},
+		"an app that nobody knows":    {authz.Client{AuthMethod: authz.AuthAttestedDPoP}, "somebody who vouches"},
+		"an attester for no app":      {authz.Client{AuthMethod: authz.AuthNone, Settings: authz.ClientSettings{Attesters: []string{"acme"}}}, "somebody who vouches"},
+		"an app's name for no app":    {authz.Client{AuthMethod: authz.AuthNone, Settings: authz.ClientSettings{Apps: []string{"door"}}}, "goes with somebody"},
+		"keys of an attested app":     {authz.Client{AuthMethod: authz.AuthAttested, Keys: w.set("a"), Settings: authz.ClientSettings{Attesters: []string{"acme"}}}, "private_key_jwt"},
 		"bound and free":              {authz.Client{AuthMethod: authz.AuthNone, Settings: authz.ClientSettings{DPoPBound: true, Bearer: true}}, "bearer"},
 	} {
 		err := clientauth.Check(&tt.client)

@@ -37,6 +37,9 @@ type Request struct {
 	AnyAge    bool           // how old the verdict is does not matter: a person is asked now and the app will show a fresh one
 
 	HasCeiling bool
+
+	kept aif.Rights // what the device has and this instance lacks something for
+	lack attest.Lack
 }
 
 // Demand is what an app instance must be to have any of these rights.
@@ -115,7 +118,7 @@ func (r *Request) meet() error {
 	if r.AnyAge {
 		now = time.Time{}
 	}
-	var lack attest.Lack
+	whole := r.Available
 	for _, d := range r.Demands {
 		found := d.Lack(r.Verdict, now)
 		switch {
@@ -123,11 +126,12 @@ func (r *Request) meet() error {
 		case len(r.Asked) > 0 && !r.Asked.Intersect(d.Rights).Empty():
 			return &RefusedError{Reason: ReasonApp, Lack: found}
 		case len(r.Asked) == 0:
-			r.Available, lack = r.Available.Without(d.Rights), found
+			r.Available, r.lack = r.Available.Without(d.Rights), found
 		}
 	}
-	if r.Available.Empty() && lack != attest.LackNone {
-		return &RefusedError{Reason: ReasonApp, Lack: lack}
+	r.kept = whole.Without(r.Available)
+	if r.Available.Empty() && r.lack != attest.LackNone {
+		return &RefusedError{Reason: ReasonApp, Lack: r.lack}
 	}
 	return nil
 }
@@ -173,10 +177,13 @@ func (r Request) granted() (Decision, error) {
 			best, found = d, true
 		}
 	}
-	if !found {
-		return refuse(reason)
+	switch {
+	case found:
+		return best, nil
+	case reason == ReasonApp:
+		return Decision{}, &RefusedError{Reason: reason, Lack: r.lack}
 	}
-	return best, nil
+	return refuse(reason)
 }
 
 // from tries one grant.
@@ -201,6 +208,8 @@ func (r Request) from(g Grant) (Decision, Reason) {
 		return Decision{}, ReasonCeiling
 	case len(left) == 0 && len(held) > 0:
 		return Decision{}, ReasonUsed
+	case len(asked) == 0 && !g.Rights.Intersect(r.kept).Empty():
+		return Decision{}, ReasonApp
 	case len(asked) == 0 || checks.Rights && !asked.Subset(held):
 		return Decision{}, ReasonMore
 	case checks.Rights && !asked.Subset(left):
@@ -229,7 +238,7 @@ func lasts(a, b time.Time) bool {
 
 // order of closeness: the later reason tells the person more.
 var closeness = map[Reason]int{
-	ReasonNoGrant: 0, ReasonReserved: 1, ReasonRevoked: 2, ReasonEnded: 3, ReasonNotYet: 4, ReasonCeiling: 5, ReasonMore: 6, ReasonUsed: 7,
+	ReasonNoGrant: 0, ReasonReserved: 1, ReasonRevoked: 2, ReasonEnded: 3, ReasonNotYet: 4, ReasonCeiling: 5, ReasonMore: 6, ReasonApp: 7, ReasonUsed: 8,
 }
 
 func closer(a, b Reason) Reason {
