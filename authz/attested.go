@@ -11,6 +11,7 @@ import (
 	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/grade"
 )
 
 // Attested is what vouches for the app instance behind a request. authz/clientauth makes it.
@@ -41,6 +42,12 @@ func (c *Caller) verdict() attest.Verdict {
 		return attest.Verdict{}
 	}
 	return c.Attested.Verdict
+}
+
+// grade is what a device learns of it.
+func (c *Caller) grade() grade.Grade {
+	v := c.verdict()
+	return v.Grade()
 }
 
 // attestedMethods are those by which an app instance shows itself in each request.

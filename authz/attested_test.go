@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/pop/ace"
 	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/grade"
 )
 
 // vouched is a caller for whose instance somebody vouches.
@@ -134,5 +135,37 @@ func TestDemandOfClient(t *testing.T) {
 	}
 	if err := ask(func(v *attest.Verdict) { v.Kind = attest.Development }); !isCode(err, ace.InvalidScope) {
 		t.Errorf("of an attester for development: %v", err)
+	}
+}
+
+// TestDevicesLearnTheGrade: each shape of token carries what was known of the app instance, as it is now, and nothing of an app for
+// which nobody vouches.
+func TestDevicesLearnTheGrade(t *testing.T) {
+	w := newWorld(t)
+	key := []byte(strings.Repeat("k", 32))
+	c := w.client(authz.Client{
+		ID: "app", AuthMethod: authz.AuthAttested, GrantTypes: []string{authz.ClientCredentials}, ClientMadeKeys: true,
+		Settings: authz.ClientSettings{Attesters: []string{"acme"}},
+	})
+	want := grade.Grade{Kind: grade.KeyAttestation, Key: grade.KeyHardware, System: grade.SystemDegraded}
+	for i, s := range allShapes {
+		n := byte(i + 2)
+		w.device(n, func(d *authz.Device) { d.Shape, d.Private = s.shape, s.private })
+		for _, to := range []string{"app", "gateway"} {
+			_, err := w.server.Give(t.Context(), authz.Grant{Owner: "alice", To: authz.Subject{Client: to}, Device: deviceID(n), Rights: aif.New(view)})
+			w.must(err)
+		}
+		by := vouched(c, key)
+		by.Attested.Verdict.Kind, by.Attested.Verdict.Key, by.Attested.Verdict.System = want.Kind, want.Key, want.System
+		out, err := w.server.Token(t.Context(), by, own(n))
+		w.must(err)
+		claims, _, _, err := w.reader(n).open(s.shape, out.AccessToken)
+		w.must(err)
+		if claims.Grant.Grade != want {
+			t.Errorf("%v: got %v, want %v", s.shape, claims.Grant.Grade, want)
+		}
+		if claims, _, _, err = w.reader(n).open(s.shape, w.granted(w.gateway, own(n)).AccessToken); err != nil || claims.Grant.Grade != (grade.Grade{}) {
+			t.Errorf("%v, nobody vouches: %v, %v", s.shape, claims.Grant.Grade, err)
+		}
 	}
 }

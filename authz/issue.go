@@ -165,7 +165,7 @@ func (s *Server) claims(r *request, m Minting, now time.Time) (*pop.Claims, time
 		Audience: r.device.Audience(), IssuedAt: now, Scope: r.decision.Rights, CNonce: r.CNonce,
 		ID:      binary.BigEndian.AppendUint64(slices.Clone(r.device.ID[:]), m.Sequence),
 		Profile: r.device.Profile,
-		Grant:   &pop.GrantRef{Epoch: m.Epoch, Grant: r.decision.Grant, Once: r.decision.Once},
+		Grant:   &pop.GrantRef{Epoch: m.Epoch, Grant: r.decision.Grant, Once: r.decision.Once, Grade: r.caller.grade()},
 	}
 	life := s.life
 	if r.device.Clock != provision.ClockSynced {

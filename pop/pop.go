@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/cose"
+	"github.com/latchkey-ace/latchkey/pop/grade"
 )
 
 // Profile is an ACE profile (RFC 9200 §8.8).
@@ -71,11 +72,12 @@ func (l ClaimLabel) String() string {
 	return strconv.Quote(l.Name)
 }
 
-// GrantRef is private claim −70001 (D6): {0: epoch, 1: grant id, ? 2: [+ index]}.
+// GrantRef is private claim −70001 (D6): {0: epoch, 1: grant id, ? 2: [+ index], ? 3: [kind, key, os]}.
 type GrantRef struct {
 	Epoch uint64
 	Grant GrantID
-	Once  []uint // indexes into Scope whose state-changing methods may be used once
+	Once  []uint      // indexes into Scope whose state-changing methods may be used once
+	Grade grade.Grade `json:",omitzero"` // of the app instance that asked for the token (D21); zero: nobody vouched for it
 }
 
 // GrantID names a grant. The zero value stands for the owner's own rights (D26), which no grant record holds.

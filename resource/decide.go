@@ -11,6 +11,7 @@ import (
 	"github.com/latchkey-ace/latchkey/internal/checks"
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/grade"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 )
@@ -28,6 +29,7 @@ type Call struct {
 	Path    string // with the query, if there is one: "/door?side=left"
 	Payload []byte
 	Grant   pop.GrantID // zero: the owner
+	Grade   grade.Grade // what the server knew of the app when it made the token; zero: nobody vouched for it
 }
 
 // Answer is what the client gets.
@@ -55,6 +57,7 @@ type Decision struct {
 	Reason    error      // nil when allowed
 
 	action  *action
+	grade   grade.Grade
 	changes bool
 	entry   Entry
 }
@@ -96,7 +99,7 @@ func (s *Server) decide(now instant, r Request) Decision {
 		return s.withoutRecord(now, r)
 	}
 	method, _ := aif.MethodOf(r.Code)
-	d := Decision{entry: now.stamp(Entry{Grant: record.Grant.Grant, Action: s.actionName(r.Path, method)})}
+	d := Decision{grade: record.Grant.Grade, entry: now.stamp(Entry{Grant: record.Grant.Grant, Action: s.actionName(r.Path, method)})}
 	confirmed := next.confirm(record)
 	if confirmed {
 		record, _ = next.session(r.Session.number) // confirm moves records
@@ -290,7 +293,7 @@ func (s *Server) Act(ctx context.Context, d Decision, call Call) Answer {
 	if d.action == nil || d.changes && !s.begin(d.entry.Number) {
 		return Answer{Code: codes.InternalServerError}
 	}
-	call.Grant = d.entry.Grant
+	call.Grant, call.Grade = d.entry.Grant, d.grade
 	ctx, cancel := context.WithTimeout(ctx, ActionTimeout)
 	defer cancel()
 	answer, err := s.do(ctx, d, call)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/latchkey-ace/latchkey/pop"
+	"github.com/latchkey-ace/latchkey/pop/grade"
 	"github.com/latchkey-ace/latchkey/pop/provision"
 	"github.com/latchkey-ace/latchkey/resource"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -114,5 +115,34 @@ func TestVouchedRulesAreWhole(t *testing.T) {
 		if _, err := resource.New(resource.Config{Device: w.device, Store: w.store, Clock: w.clock}, o); err == nil {
 			t.Errorf("%s: taken", name)
 		}
+	}
+}
+
+// TestActionsSeeTheGrade: what the server knew of the app goes with each call, after a restart too.
+func TestActionsSeeTheGrade(t *testing.T) {
+	w := lock(t)
+	want := grade.Grade{Kind: grade.KeyAttestation, Key: grade.KeyHardware, System: grade.SystemVerified}
+	c := w.claims()
+	c.Grant.Grade = want
+	graded, bare := w.enter(c), w.enter(w.claims())
+	var got grade.Grade
+	w.unlock = func(_ context.Context, call resource.Call) (resource.Answer, error) {
+		got = call.Grade
+		return resource.Answer{}, nil
+	}
+	if w.press(graded); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if w.press(bare); got != (grade.Grade{}) {
+		t.Errorf("of an app for which nobody vouched: %v", got)
+	}
+	kid := []byte(graded.Context().RecipientID())
+	w.start()
+	again, ok := w.server.Session(kid)
+	if !ok {
+		t.Fatal("the session did not survive the restart")
+	}
+	if w.press(again); got != want {
+		t.Errorf("after a restart: got %v, want %v", got, want)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/cwt"
+	"github.com/latchkey-ace/latchkey/pop/grade"
 	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
 
@@ -161,9 +162,10 @@ type introspectionJSON struct {
 
 // grantJSON is claim −70001 as in a JWT (D6).
 type grantJSON struct {
-	Epoch uint64 `json:"epoch"`
-	Grant string `json:"grant"`
-	Once  []uint `json:"once,omitempty"`
+	Epoch uint64      `json:"epoch"`
+	Grant string      `json:"grant"`
+	Once  []uint      `json:"once,omitempty"`
+	Grade grade.Grade `json:"grade,omitzero"`
 }
 
 // JSON writes the object for HTTP.
@@ -188,7 +190,7 @@ func (r *IntrospectionResponse) JSON() ([]byte, error) {
 		out.CNonce = &text
 	}
 	if g := c.Grant; g != nil {
-		out.Grant = &grantJSON{Epoch: g.Epoch, Grant: encode64(g.Grant[:]), Once: g.Once}
+		out.Grant = &grantJSON{Epoch: g.Epoch, Grant: encode64(g.Grant[:]), Once: g.Once, Grade: g.Grade}
 	}
 	var err error
 	if out.Cnf, err = r.cnf(); err != nil {
@@ -307,7 +309,7 @@ func (in *introspectionJSON) readBytes(out *IntrospectionResponse) (err error) {
 		if err != nil || len(id) != len(pop.GrantID{}) {
 			return errors.New("latchkey_grant: malformed")
 		}
-		c.Grant = &pop.GrantRef{Epoch: g.Epoch, Grant: pop.GrantID(id), Once: g.Once}
+		c.Grant = &pop.GrantRef{Epoch: g.Epoch, Grant: pop.GrantID(id), Once: g.Once, Grade: g.Grade}
 	}
 	return in.readCnf(out)
 }

@@ -156,7 +156,7 @@ func TestIntrospectionAnswersRefused(t *testing.T) {
 	for _, text := range []string{
 		`{}`, `{"active":"true"}`, `{"active":null}`, `{"Active":true}`, `{"active":true,"active":true}`, `{"active":true,"exp":"x"}`, `{"active":true,"exp":-1}`,
 		`{"active":true,"jti":"?"}`, `{"active":true,"cnf":{}}`, `{"active":true,"cnf":{"jkt":"a","kid":"AQ"}}`, `{"active":true,"cnonce":"?"}`, `{"active":true,"exi":-1}`,
-		`{"active":true,"ace_profile":"x"}`, `{"active":true,"latchkey_grant":{"grant":"AQ"}}`, `[]`, ``,
+		`{"active":true,"ace_profile":"x"}`, `{"active":true,"latchkey_grant":{"grant":"AQ"}}`, `{"active":true,"latchkey_grant":{"epoch":1,"grant":"AQIDBAUGBwg","grade":[1,2]}}`, `[]`, ``,
 	} {
 		if _, err := ParseIntrospectionResponseJSON([]byte(text)); err == nil {
 			t.Errorf("read from %s", text)

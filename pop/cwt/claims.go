@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/grade"
 	"github.com/latchkey-ace/latchkey/pop/internal/wire"
 )
 
@@ -53,6 +54,7 @@ type grantRef struct {
 	Epoch uint64 `cbor:"0,keyasint"`
 	Grant []byte `cbor:"1,keyasint"`
 	Once  []uint `cbor:"2,keyasint,omitempty"`
+	Grade []uint `cbor:"3,keyasint,omitempty"`
 }
 
 // encodeClaims gives the deterministic claims set. ClientID is left out: it is for JWTs. What is encoded is read again,
@@ -82,6 +84,9 @@ func encodeClaims(c *pop.Claims) ([]byte, error) {
 			return nil, errors.New("scope is not in order, so an index into it would change its meaning")
 		}
 		set.Grant = &grantRef{Epoch: g.Epoch, Grant: g.Grant[:], Once: g.Once}
+		if g.Grade != (grade.Grade{}) {
+			set.Grant.Grade = g.Grade.Numbers()
+		}
 	}
 	data, err := wire.Marshal(set)
 	if err == nil && len(c.Unknown) > 0 {
@@ -260,13 +265,8 @@ func readExpiresIn(c *pop.Claims, raw wire.RawMessage) error {
 func readGrant(c *pop.Claims, raw wire.RawMessage) error {
 	var space room
 	set, ok := scanMap(raw, &space)
-	if !ok || len(set) < 2 || len(set) > 3 {
+	if !ok || len(set) < 2 || set[0].label != (pop.ClaimLabel{Number: 0}) || set[1].label != (pop.ClaimLabel{Number: 1}) {
 		return errGrant
-	}
-	for i, f := range set {
-		if f.label != (pop.ClaimLabel{Number: int64(i)}) {
-			return errGrant
-		}
 	}
 	epoch, err := integer(set[0].value)
 	if err != nil || epoch < 0 {
@@ -278,8 +278,8 @@ func readGrant(c *pop.Claims, raw wire.RawMessage) error {
 		return errGrant
 	}
 	copy(ref.Grant[:], id)
-	if len(set) == 3 {
-		if ref.Once, err = indexes(set[2].value); err != nil {
+	for _, f := range set[2:] {
+		if err := readOptional(ref, f); err != nil {
 			return err
 		}
 	}
@@ -287,24 +287,40 @@ func readGrant(c *pop.Claims, raw wire.RawMessage) error {
 	return nil
 }
 
-var errGrant = errors.New("not {0: epoch, 1: grant id, ? 2: indexes}")
+// readOptional reads what may stand in the claim beside epoch and grant.
+func readOptional(ref *pop.GrantRef, f field) error {
+	list, err := numbers(f.value)
+	switch {
+	case err != nil:
+		return err
+	case f.label == pop.ClaimLabel{Number: 2} && strictlyAscending(list):
+		ref.Once = list
+	case f.label == pop.ClaimLabel{Number: 3}:
+		ref.Grade, err = grade.Of(list)
+	default:
+		err = errGrant
+	}
+	return err
+}
 
-// indexes reads an array of few, different and ascending numbers.
-func indexes(raw wire.RawMessage) ([]uint, error) {
+var errGrant = errors.New("not {0: epoch, 1: grant id, ? 2: ascending indexes, ? 3: [kind, key, os]}")
+
+// numbers reads an array of few small numbers.
+func numbers(raw wire.RawMessage) ([]uint, error) {
 	major, n, rest, ok := wire.Head(raw)
 	if !ok || major != wire.MajorArray || n == 0 || n > maxOnce {
 		return nil, errGrant
 	}
 	list := make([]uint, 0, n)
 	for range n {
-		var index uint64
-		if major, index, rest, ok = wire.Head(rest); !ok || major != wire.MajorUint || index >= aif.MaxEntries {
+		var number uint64
+		if major, number, rest, ok = wire.Head(rest); !ok || major != wire.MajorUint || number >= aif.MaxEntries {
 			return nil, errGrant
 		}
-		list = append(list, uint(index))
+		list = append(list, uint(number))
 	}
-	if len(rest) > 0 || !strictlyAscending(list) {
-		return nil, errors.New("indexes are not different and ascending")
+	if len(rest) > 0 {
+		return nil, errGrant
 	}
 	return list, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/cose"
+	"github.com/latchkey-ace/latchkey/pop/grade"
 	"pgregory.net/rapid"
 )
 
@@ -198,6 +199,12 @@ func TestAnyClaimsComeBack(t *testing.T) {
 			Profile: pop.Profile(rapid.IntRange(0, maxProfile).Draw(t, "profile")), CNonce: rapid.SliceOfN(rapid.Byte(), 0, maxCNonce).Draw(t, "cnonce"),
 			Scope: aif.New(aif.Entry{Path: "/a", Methods: aif.GET}, aif.Entry{Path: "/b", Methods: aif.POST}),
 			Grant: &pop.GrantRef{Epoch: rapid.Uint64Range(0, maxEpoch).Draw(t, "epoch"), Once: []uint{1}},
+		}
+		if rapid.Bool().Draw(t, "graded") {
+			n := rapid.IntRange(0, grade.Max)
+			want.Grant.Grade = grade.Grade{
+				Kind: grade.Kind(rapid.IntRange(1, grade.Max).Draw(t, "kind")), Key: grade.Keeping(n.Draw(t, "key")), System: grade.System(n.Draw(t, "os")),
+			}
 		}
 		numbers := rapid.MapOfN(rapid.Int64().Filter(func(n int64) bool { return readerOf(pop.ClaimLabel{Number: n}) == nil }), rapid.Int64(), 0, 5).Draw(t, "numbers")
 		names := rapid.MapOfN(rapid.StringN(1, 10, 30), rapid.Int64(), 0, 5).Draw(t, "names")

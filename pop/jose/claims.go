@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/grade"
 )
 
 var errRequired = errors.New("required by RFC 9068 §2.2")
@@ -115,10 +116,15 @@ func encodeGrant(c *pop.Claims) (any, error) {
 	if len(g.Once) > 0 {
 		once = g.Once
 	}
+	var looked any
+	if g.Grade != (grade.Grade{}) {
+		looked = g.Grade
+	}
 	return grantNames.encode(
 		member{grantEpoch, g.Epoch},
 		member{grantID, encode64(g.Grant[:])},
 		member{grantOnce, once},
+		member{grantGrade, looked},
 	)
 }
 
@@ -290,6 +296,11 @@ func decodeGrant(o object, c *pop.Claims) error {
 	if once, ok := g[grantOnce]; ok {
 		if ref.Once, err = decodeOnce(once); err != nil {
 			return err
+		}
+	}
+	if looked, ok := g[grantGrade]; ok {
+		if err := json.Unmarshal(looked, &ref.Grade); err != nil {
+			return fmt.Errorf("%s: %s: %w", claimGrant, grantGrade, err)
 		}
 	}
 	c.Grant = ref

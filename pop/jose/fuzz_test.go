@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/latchkey-ace/latchkey/pop/grade"
 	"github.com/latchkey-ace/latchkey/pop/jose"
 	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 )
@@ -65,7 +66,7 @@ func TestVectorOpens(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := claims(t)
-	want.Confirmation = c.Confirmation
+	want.Confirmation, want.Grant.Grade = c.Confirmation, grade.Grade{} // the vector is older than grades
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", c, want)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
 	"github.com/latchkey-ace/latchkey/pop/cose"
+	"github.com/latchkey-ace/latchkey/pop/grade"
 	"github.com/latchkey-ace/latchkey/pop/jose"
 	cnfjwe "github.com/latchkey-ace/latchkey/pop/jose/jwe"
 )
@@ -81,7 +82,7 @@ func claims(t testing.TB) *pop.Claims {
 		Scope:   aif.New(aif.Entry{Path: "/door/unlock", Methods: aif.POST}, aif.Entry{Path: "/door", Methods: aif.GET | aif.PUT}),
 		Profile: pop.ProfileCoAPOSCORE, CNonce: []byte("nonce678"),
 		Confirmation: pop.Confirmation{JWE: encrypted(t)},
-		Grant:        &pop.GrantRef{Epoch: 1_790_000_000, Grant: pop.GrantID{1, 2, 3, 4, 5, 6, 7, 8}, Once: []uint{1}},
+		Grant:        &pop.GrantRef{Epoch: 1_790_000_000, Grant: pop.GrantID{1, 2, 3, 4, 5, 6, 7, 8}, Once: []uint{1}, Grade: grade.Grade{Kind: grade.AppAttest, Key: grade.KeyHardware}},
 	}
 }
 
@@ -181,7 +182,7 @@ func TestWireForm(t *testing.T) {
 		"exp": 1_800_003_600.0, "nbf": 1_799_999_990.0, "iat": 1_800_000_000.0, "exi": 28800.0,
 		"jti": b64("device-1\x00\x00\x00\x00\x00\x00\x00\x01"), "scope": "/door:GET,PUT /door/unlock:POST",
 		"ace_profile": "coap_oscore", "cnonce": b64("nonce678"), "cnf": map[string]any{"jwe": c.Confirmation.JWE},
-		"latchkey_grant": map[string]any{"epoch": 1_790_000_000.0, "grant": "AQIDBAUGBwg", "once": []any{1.0}},
+		"latchkey_grant": map[string]any{"epoch": 1_790_000_000.0, "grant": "AQIDBAUGBwg", "once": []any{1.0}, "grade": []any{2.0, 2.0, 0.0}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("payload: got %v, want %v", got, want)

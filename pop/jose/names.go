@@ -114,6 +114,7 @@ const (
 	grantEpoch name = "epoch"
 	grantID    name = "grant"
 	grantOnce  name = "once"
+	grantGrade name = "grade"
 )
 
 // table lists every name that one kind of object may have.
@@ -135,7 +136,7 @@ var (
 	listedKey       = tableOf(keyType, keyUse, keyAlgorithm, keyID, keyCurve, keyX, keyY)
 	secretKey       = tableOf(keyType, keySecret, keyID)
 	keySet          = tableOf(setKeys)
-	grantNames      = tableOf(grantEpoch, grantID, grantOnce)
+	grantNames      = tableOf(grantEpoch, grantID, grantOnce, grantGrade)
 )
 
 func tableOf(names ...name) table {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/latchkey-ace/latchkey/pop"
 	"github.com/latchkey-ace/latchkey/pop/aif"
+	"github.com/latchkey-ace/latchkey/pop/grade"
 	"github.com/latchkey-ace/latchkey/resource"
 )
 
@@ -26,7 +27,8 @@ func sample() resource.State {
 		Epoch: 5, News: 6, Receipt: []byte{7}, NewsHash: []byte{8}, HighestExpired: 8, NextSession: 9, NextEntry: 10, Reported: 4,
 		Sessions: []resource.Record{{
 			Number: 9, Key: []byte{1}, Hashes: [][]byte{{2}, {3}}, Sequence: 11,
-			Grant:   pop.GrantRef{Epoch: 5, Grant: grant, Once: []uint{0}},
+			Grant: pop.GrantRef{Epoch: 5, Grant: grant, Once: []uint{0},
+				Grade: grade.Grade{Kind: grade.Service, Key: grade.KeyHardware, System: grade.SystemVerified}},
 			Rights:  aif.New(aif.Entry{Path: "/door/unlock", Methods: aif.POST}),
 			Expires: at, NotBefore: at, ExpiresIn: time.Minute,
 			Profile: pop.ProfileCoAPDTLS, KeyID: []byte{12},
