@@ -48,8 +48,8 @@ type vouchers struct {
 	by     string // who was found
 }
 
-func (a *Authenticator) vouchers(c *authz.Client, token string) *vouchers {
-	v := &vouchers{all: a.options.Attesters, names: c.Settings.Attesters, issuer: peek(token).issuer}
+func (a *Authenticator) vouchers(c *authz.Client, issuer string) *vouchers {
+	v := &vouchers{all: a.options.Attesters, names: c.Settings.Attesters, issuer: issuer}
 	if c.ID == "" {
 		for name := range v.all {
 			v.names = append(v.names, name)
@@ -81,8 +81,8 @@ func (v *vouchers) find(symmetric bool) jose.Finder {
 }
 
 // algorithms are those of shared secrets where the header names one, and else those whose verifier cannot sign.
-func algorithms(token string) (taken []jose.Algorithm, symmetric bool) {
-	if peek(token).algorithm == jose.HS256.String() {
+func (c *claimed) algorithms() (taken []jose.Algorithm, symmetric bool) {
+	if c.algorithm == jose.HS256.String() {
 		return []jose.Algorithm{jose.HS256}, true
 	}
 	return nil, false
@@ -114,8 +114,9 @@ var errOtherApp = errors.New("the attestation is of another app")
 // byAttestation judges an attestation and its proof: who vouches, for which client and app, and that the sender has the key.
 func byAttestation(a *Authenticator, c *authz.Client, p *Presented) (Sender, error) {
 	now, token := a.options.Now(), p.Attestation[0]
-	v := a.vouchers(c, token)
-	taken, symmetric := algorithms(token)
+	heard := peek(token)
+	v := a.vouchers(c, heard.issuer)
+	taken, symmetric := heard.algorithms()
 	said, err := a.seen.verify(token, attestation.Expect{Keys: v.find(symmetric), Algorithms: taken, Now: now})
 	switch {
 	case errors.Is(err, authz.ErrUnavailable):
@@ -181,8 +182,9 @@ func ChallengeUse(challenge string, now time.Time) []authz.Use {
 // request proves.
 func byIntegrity(a *Authenticator, c *authz.Client, p *Presented) (Sender, error) {
 	now, token := a.options.Now(), p.Integrity[0]
-	v := a.vouchers(c, token)
-	taken, symmetric := algorithms(token)
+	heard := peek(token)
+	v := a.vouchers(c, heard.issuer)
+	taken, symmetric := heard.algorithms()
 	said, err := integrity.Verify(token, integrity.Expect{Keys: v.find(symmetric), Algorithms: taken, Now: now})
 	switch {
 	case errors.Is(err, authz.ErrUnavailable):

@@ -3,7 +3,6 @@ package clientauth
 import (
 	"crypto/sha256"
 	"sync"
-	"time"
 
 	"github.com/latchkey-ace/latchkey/pop/attestation"
 	"github.com/latchkey-ace/latchkey/pop/jose"
@@ -12,8 +11,8 @@ import (
 // seen are attestations whose signature was found good: an instance shows the same one until it ends. What else there is to judge is
 // judged each time, also whether its key still counts. The zero value is ready to use.
 type seen struct {
-	mu  sync.Mutex
-	all map[[sha256.Size]byte]sighting
+	mu         sync.Mutex
+	young, old map[[sha256.Size]byte]sighting // what was met since young was last full, and before that
 }
 
 // sighting is one of them.
@@ -27,7 +26,10 @@ type sighting struct {
 func (s *seen) verify(token string, e attestation.Expect) (*attestation.Attestation, error) {
 	sum := sha256.Sum256([]byte(token))
 	s.mu.Lock()
-	known, again := s.all[sum]
+	known, again := s.young[sum]
+	if !again {
+		known, again = s.old[sum]
+	}
 	s.mu.Unlock()
 	if again && e.Now.Before(known.said.Expires) && !e.Now.Before(known.said.IssuedAt.Add(-attestation.Ahead)) {
 		if key, err := e.Keys(known.kid); err == nil && key.Equal(known.key) {
@@ -44,30 +46,17 @@ func (s *seen) verify(token string, e attestation.Expect) (*attestation.Attestat
 	said, err := attestation.Verify(token, e)
 	if err == nil {
 		found.said = said
-		s.keep(sum, found, e.Now)
+		s.keep(sum, found)
 	}
 	return said, err
 }
 
-// keep forgets what has ended when there is no room, and else any one.
-func (s *seen) keep(sum [sha256.Size]byte, found sighting, now time.Time) {
+// keep forgets the old ones where there is no room.
+func (s *seen) keep(sum [sha256.Size]byte, found sighting) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all == nil {
-		s.all = make(map[[sha256.Size]byte]sighting)
+	if s.young == nil || len(s.young) >= maxSeen/2 {
+		s.old, s.young = s.young, make(map[[sha256.Size]byte]sighting)
 	}
-	if len(s.all) >= maxSeen {
-		for at, one := range s.all {
-			if !now.Before(one.said.Expires) {
-				delete(s.all, at)
-			}
-		}
-	}
-	for at := range s.all {
-		if len(s.all) < maxSeen {
-			break
-		}
-		delete(s.all, at)
-	}
-	s.all[sum] = found
+	s.young[sum] = found
 }
