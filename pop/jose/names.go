@@ -13,6 +13,7 @@ const (
 	headerType         name = "typ"
 	headerEncryption   name = "enc"
 	headerEphemeralKey name = "epk"
+	headerContent      name = "cty"
 )
 
 // Header parameters that are never written, and refused wherever they are read: they change what is signed, name keys that

@@ -1,6 +1,9 @@
 package jose
 
-import "maps"
+import (
+	"maps"
+	"slices"
+)
 
 // Type is the typ of a JSON Web Token: what it is for (RFC 8725 §3.11). A token of one type is never taken for another, and
 // each type has its own table of claims.
@@ -16,6 +19,8 @@ const (
 	TypeAssertion
 	// TypeIntegrity is an attestation service's word on an app instance (pop/integrity), which names no type either.
 	TypeIntegrity
+	// TypePlayIntegrity is Google Play's verdict on an app, which names no type either. It is verified here and never made.
+	TypePlayIntegrity
 )
 
 // kind is one line of the table of types.
@@ -31,9 +36,13 @@ var types = map[Type]kind{
 	TypeIntrospection:  {"token-introspection+jwt", claimsOf(ClaimIntrospection)},
 	TypeAssertion:      {"JWT", nil},
 	TypeIntegrity:      {"JWT", claimsOf(ClaimPayload, ClaimInstanceKey, ClaimChallenge, ClaimVerdict)},
+	TypePlayIntegrity:  {"JWT", nil},
 	TypeAttestation:    {typeAttestation10, claimsOf(ClaimVerdict)},
 	TypeAttestationPoP: {typeAttestationPoP10, claimsOf(ClaimChallenge)},
 }
+
+// untyped are those whose makers may leave typ out.
+var untyped = []Type{TypeAssertion, TypeIntegrity, TypePlayIntegrity}
 
 // String gives the typ.
 func (t Type) String() string {
@@ -56,7 +65,7 @@ func (t Type) matches(o object) bool {
 	if err != nil {
 		return false
 	}
-	return got == t.String() || (t == TypeAssertion || t == TypeIntegrity) && got == ""
+	return got == t.String() || got == "" && slices.Contains(untyped, t)
 }
 
 func claimsOf(claims ...Claim) table {
