@@ -15,6 +15,8 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -22,6 +24,7 @@ import (
 	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/authz/attest/appattest"
 	"github.com/latchkey-ace/latchkey/authz/attest/keyattest"
+	"github.com/latchkey-ace/latchkey/authz/attest/playintegrity"
 	"github.com/latchkey-ace/latchkey/pop/jose"
 )
 
@@ -65,13 +68,16 @@ type Memory interface {
 type Verifiers struct {
 	Apple   *appattest.Verifier
 	Android func() *keyattest.Verifier // asked each time: the list of revoked certificates is read anew
+	Play    *playintegrity.Verifier
 	// Degraded vouches for apps on phones whose system was changed or is out of date too, so that policy can let them look. There the
 	// app's name is what its owner says (Android), or what is left of a check (Play).
 	Degraded bool
 }
 
 // Any reports whether any platform counts.
-func (v *Verifiers) Any() bool { return v != nil && (v.Apple != nil || v.Android != nil) }
+func (v *Verifiers) Any() bool {
+	return v != nil && (v.Apple != nil || v.Android != nil || v.Play != nil)
+}
 
 // Errors of Judge besides those of the platforms' packages. Their texts may go to the app's developer.
 var (
@@ -91,7 +97,7 @@ func (v *Verifiers) Judge(ctx context.Context, m Memory, client string, e Eviden
 }
 
 var kinds = map[attest.Kind]func(*Verifiers, context.Context, Memory, string, Evidence, time.Time) (attest.Verdict, error){
-	attest.AppAttest: (*Verifiers).apple, attest.KeyAttestation: (*Verifiers).android,
+	attest.AppAttest: (*Verifiers).apple, attest.KeyAttestation: (*Verifiers).android, attest.PlayIntegrity: (*Verifiers).play,
 }
 
 // apple takes a new instance, or an assertion of one that is remembered.
@@ -166,6 +172,27 @@ func (v *Verifiers) android(ctx context.Context, m Memory, client string, e Evid
 		return attest.Verdict{}, ErrDegraded
 	}
 	return verdict, m.Add(ctx, Instance{ID: thumbprint[:], Client: client, PublicKey: public, Verdict: verdict}, now, now.Add(InstanceLife))
+}
+
+// play takes a fresh verdict each time. There is nothing to remember: Google says nothing of the key, so that only what is bound to it
+// just now counts for it.
+func (v *Verifiers) play(_ context.Context, _ Memory, _ string, e Evidence, now time.Time) (attest.Verdict, error) {
+	switch {
+	case v.Play == nil:
+		return attest.Verdict{}, ErrKind
+	case e.Token == "":
+		return attest.Verdict{}, ErrNothing
+	}
+	sum := sha256.Sum256(e.clientData())
+	found, err := v.Play.Verify(e.Token, base64.RawURLEncoding.EncodeToString(sum[:]), now)
+	if err != nil {
+		return attest.Verdict{}, err
+	}
+	verdict := found.Verdict()
+	if verdict.System != attest.SystemVerified && !v.Degraded {
+		return attest.Verdict{}, ErrDegraded
+	}
+	return verdict, nil
 }
 
 // sameKey reports whether the instance key is this one.

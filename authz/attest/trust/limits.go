@@ -12,4 +12,6 @@ const (
 	FetchTime = 3 * time.Second  // a request waits no longer
 	maxFile   = 64 << 10         // bytes of the file of attesters
 	minSecret = 32               // bytes of a shared secret (RFC 7518 §3.2)
+	playKey   = 32               // bytes of the key that Google Play encrypts with (A256KW)
+	maxPlay   = 5 * time.Minute  // age of a verdict: a challenge lives no longer
 )

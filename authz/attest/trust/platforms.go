@@ -23,6 +23,7 @@ import (
 type platforms struct {
 	Apple   *apple
 	Android *android
+	Play    *play
 }
 
 // apple is App Attest.
@@ -48,6 +49,21 @@ type androidApp struct {
 	Digests []string `toml:"digests"`
 }
 
+// digests are those of an app that has a name and some.
+func (a androidApp) digests() (all [][]byte, err error) {
+	for _, text := range a.Digests {
+		digest, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
+		if err != nil || len(digest) != sha256.Size {
+			return nil, fmt.Errorf("app %q: digest %.80q is no SHA-256 in hex", a.Package, text)
+		}
+		all = append(all, digest)
+	}
+	if a.Package == "" || len(all) == 0 {
+		return nil, errors.New("an app has a package and digests of the certificates it is signed with")
+	}
+	return all, nil
+}
+
 // span is a duration as people write it.
 type span time.Duration
 
@@ -71,6 +87,11 @@ func (p *platforms) verifiers(folder string, now func() time.Time) (v *platform.
 	if p.Android != nil {
 		if v.Android, err = p.Android.verifier(folder, now); err != nil {
 			return nil, fmt.Errorf("android: %w", err)
+		}
+	}
+	if p.Play != nil {
+		if v.Play, err = p.Play.verifier(folder); err != nil {
+			return nil, fmt.Errorf("play: %w", err)
 		}
 	}
 	return v, nil
@@ -105,18 +126,11 @@ func (a *android) verifier(folder string, now func() time.Time) (func() *keyatte
 		return nil, errors.New(`say which apps count: [[android.app]] with package and digests`)
 	}
 	for _, app := range a.Apps {
-		known := keyattest.App{Package: app.Package}
-		for _, text := range app.Digests {
-			digest, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
-			if err != nil || len(digest) != sha256.Size {
-				return nil, fmt.Errorf("app %q: digest %.80q is no SHA-256 in hex", app.Package, text)
-			}
-			known.Digests = append(known.Digests, digest)
+		digests, err := app.digests()
+		if err != nil {
+			return nil, err
 		}
-		if app.Package == "" || len(known.Digests) == 0 {
-			return nil, errors.New("an app has a package and digests of the certificates it is signed with")
-		}
-		base.Apps = append(base.Apps, known)
+		base.Apps = append(base.Apps, keyattest.App{Package: app.Package, Digests: digests})
 	}
 	list := &revoked{base: base, now: now}
 	if a.Revoked == "" {

@@ -27,6 +27,15 @@
 //	package = "com.example.door"
 //	digests = ["AB:CD:…"]                      # SHA-256 of the certificates it may be signed with
 //
+//	[play]                                     # Play Integrity, with keys that the Play Console gives
+//	decryption = "play-decryption.key"         # base64 of 32 bytes, of mode 0600
+//	verification = "play-verification.key"     # base64 of DER, or PEM
+//	max_age = "2m"                             # of a verdict; that is the default
+//	testing = false                            # answers that were set up for testers too; they are degraded
+//	[[play.app]]
+//	package = "com.example.door"
+//	digests = ["AB:CD:…"]                      # of Play's signing certificate, if Play signs the app
+//
 // An attester that only shares a secret has, instead of keys, symmetric = true and secret = "FILE" of mode 0600. Keys are read anew by
 // themselves, so an attester rotates them by publishing the next before it signs with it. Start from Load.
 package trust
@@ -94,6 +103,7 @@ func Load(path string, o Options) (*Trusted, error) {
 		Attester map[string]entry `toml:"attester"`
 		Apple    *apple           `toml:"apple"`
 		Android  *android         `toml:"android"`
+		Play     *play            `toml:"play"`
 		Degraded bool             `toml:"degraded"`
 	}
 	meta, err := toml.NewDecoder(bytes.NewReader(text)).Decode(&file)
@@ -112,7 +122,7 @@ func Load(path string, o Options) (*Trusted, error) {
 			return nil, fmt.Errorf("attesters: %s: attester %q: %w", path, name, err)
 		}
 	}
-	if all.Platforms, err = (&platforms{file.Apple, file.Android}).verifiers(filepath.Dir(path), o.Now); err != nil {
+	if all.Platforms, err = (&platforms{file.Apple, file.Android, file.Play}).verifiers(filepath.Dir(path), o.Now); err != nil {
 		return nil, fmt.Errorf("attesters: %s: %w", path, err)
 	}
 	all.Platforms.Degraded = file.Degraded
@@ -162,26 +172,38 @@ func (e entry) attester(name, folder string, o Options) (a clientauth.Attester, 
 
 func loopback(host string) bool { return host == "localhost" || host == "127.0.0.1" || host == "::1" }
 
-// shared reads a secret that an attester shares: base64, in a file for its owner alone.
+// shared reads a secret that an attester shares.
 func shared(path, name string) (jose.Finder, error) {
-	info, err := os.Stat(path)
+	secret, err := hidden(path)
+	if err == nil && len(secret) < minSecret {
+		err = fmt.Errorf("not base64 of at least %d bytes", minSecret)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("secret: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("secret: others can read it: %w; chmod 600 %s", fs.ErrPermission, path)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("secret: %w", err)
-	}
-	secret, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(secret) < minSecret {
-		return nil, fmt.Errorf("secret: not base64 of at least %d bytes", minSecret)
 	}
 	key, err := jose.NewSecretKey(secret, "")
 	if err != nil {
 		return nil, fmt.Errorf("secret of %s: %w", name, err)
 	}
 	return jose.Only(key), nil
+}
+
+// hidden reads a secret: base64, in a file for its owner alone. Errors hold nothing of it.
+func hidden(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("others can read it: %w; chmod 600 %s", fs.ErrPermission, path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, errors.New("not base64")
+	}
+	return secret, nil
 }

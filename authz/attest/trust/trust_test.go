@@ -1,6 +1,7 @@
 package trust_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -111,7 +112,8 @@ says = true
 
 func TestRefusedFiles(t *testing.T) {
 	secret := base64.StdEncoding.EncodeToString(make([]byte, 32))
-	files := map[string]string{"k.jwks": string(set(t, "a")), "s": secret, "short": "AAAA", "leaf.pem": certificate(t, false), "root.pem": certificate(t, true), "status.json": `{"entries":{}}`}
+	files := map[string]string{"k.jwks": string(set(t, "a")), "s": secret, "short": "AAAA", "leaf.pem": certificate(t, false), "root.pem": certificate(t, true), "status.json": `{"entries":{}}`,
+		"p256": publicKey(t, elliptic.P256()), "p384": publicKey(t, elliptic.P384())}
 	for name, tt := range map[string]struct{ text, says string }{
 		"no TOML":                         {"[", "toml"},
 		"a key that is not known":         {"[attester.a]\nkeys = \"k.jwks\"\nkind = \"service\"\ncolour = 1\n", "attester.a.colour is not known"},
@@ -137,6 +139,19 @@ func TestRefusedFiles(t *testing.T) {
 		"android with a short digest":     {"[android]\nroots = \"root.pem\"\nrevoked = \"status.json\"\n[[android.app]]\npackage = \"a\"\ndigests = [\"AB\"]\n", "SHA-256"},
 		"android with an app of nobody's": {"[android]\nroots = \"root.pem\"\nrevoked = \"status.json\"\n[[android.app]]\npackage = \"a\"\n", "digests"},
 		"android with a strange key":      {"[android]\nroots = \"root.pem\"\nrevoked = \"status.json\"\nallow = true\n" + androidDoor, "android.allow is not known"},
+		"play without keys":               {"[play]\n" + playDoor, "Play Console"},
+		"play with one key":               {"[play]\ndecryption = \"s\"\n" + playDoor, "decryption and verification"},
+		"play without apps":               {"[play]\ndecryption = \"s\"\nverification = \"p256\"\n", "which apps"},
+		"play with a short key":           {"[play]\ndecryption = \"short\"\nverification = \"p256\"\n" + playDoor, "32 bytes"},
+		"play with a key that is no text": {"[play]\ndecryption = \"status.json\"\nverification = \"p256\"\n" + playDoor, "decryption: not base64"},
+		"play without a key's file":       {"[play]\ndecryption = \"none\"\nverification = \"p256\"\n" + playDoor, "no such file"},
+		"play with a key on P-384":        {"[play]\ndecryption = \"s\"\nverification = \"p384\"\n" + playDoor, "P-256"},
+		"play with a certificate":         {"[play]\ndecryption = \"s\"\nverification = \"leaf.pem\"\n" + playDoor, "P-256"},
+		"play with its secret key twice":  {"[play]\ndecryption = \"s\"\nverification = \"s\"\n" + playDoor, "P-256"},
+		"play without a public key":       {"[play]\ndecryption = \"s\"\nverification = \"none\"\n" + playDoor, "no such file"},
+		"play with old verdicts":          {"[play]\ndecryption = \"s\"\nverification = \"p256\"\nmax_age = \"6m\"\n" + playDoor, "at most 5m"},
+		"play with a strange key":         {"[play]\ndecryption = \"s\"\nverification = \"p256\"\nroots = \"root.pem\"\n" + playDoor, "play.roots is not known"},
+		"play with a short digest":        {"[play]\ndecryption = \"s\"\nverification = \"p256\"\n[[play.app]]\npackage = \"a\"\ndigests = [\"AB\"]\n", "SHA-256"},
 		"the reference attester, for all": {"[attester.a]\nkeys = \"k.jwks\"\nkind = \"development\"\n", "proves nothing"},
 	} {
 		if _, err := trust.Load(folder(t, tt.text, files), trust.Options{}); err == nil || !strings.Contains(err.Error(), tt.says) {
@@ -149,6 +164,13 @@ func TestRefusedFiles(t *testing.T) {
 	}
 	if _, err := trust.Load(path, trust.Options{}); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a secret that others can read: %v", err)
+	}
+	path = folder(t, "[play]\ndecryption = \"s\"\nverification = \"p256\"\n"+playDoor, files)
+	if err := os.Chmod(filepath.Join(filepath.Dir(path), "s"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := trust.Load(path, trust.Options{}); err == nil || !strings.Contains(err.Error(), "chmod 600") || strings.Contains(err.Error(), secret) {
+		t.Errorf("a decryption key that others can read: %v", err)
 	}
 	if _, err := trust.Load(filepath.Join(t.TempDir(), "none"), trust.Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
@@ -214,6 +236,51 @@ func TestAndroid(t *testing.T) {
 	write(`{"entries":`)
 	if got := all.Platforms.Android().Revoked.Len(); got != 1 {
 		t.Errorf("a broken list: %d entries", got)
+	}
+}
+
+const playDoor = "[[play.app]]\npackage = \"com.example.door\"\ndigests = [\"AA:BBCCDDEEFF00112233445566778899AABBCCDDEEFF00112233445566778899\"]\n"
+
+// publicKey is a fresh one as the Play Console gives it.
+func publicKey(t *testing.T, curve elliptic.Curve) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(der) + "\n"
+}
+
+// TestPlay: the public key may stand in either form.
+func TestPlay(t *testing.T) {
+	key := publicKey(t, elliptic.P256())
+	der, err := base64.StdEncoding.DecodeString(strings.TrimSpace(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := make([]byte, 32)
+	secret[0] = 7
+	files := map[string]string{
+		"decryption": base64.StdEncoding.EncodeToString(secret) + "\n", "der": key, "pem": string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})),
+	}
+	for _, form := range []string{"der", "pem"} {
+		text := "[play]\ndecryption = \"decryption\"\nverification = \"" + form + "\"\nmax_age = \"1m\"\ntesting = true\n" + playDoor
+		all, err := trust.Load(folder(t, text, files), trust.Options{})
+		if err != nil || !all.Platforms.Any() || all.Platforms.Degraded {
+			t.Fatalf("%s: %+v, %v", form, all, err)
+		}
+		v := all.Platforms.Play
+		public, err := x509.MarshalPKIXPublicKey(v.Verification)
+		if err != nil || !bytes.Equal(public, der) || !bytes.Equal(v.Decryption, secret) || v.MaxAge != time.Minute || !v.Testing {
+			t.Errorf("%s: %+v, %v", form, v, err)
+		}
+		if len(v.Apps) != 1 || v.Apps[0].Package != "com.example.door" || len(v.Apps[0].Digests) != 1 || v.Apps[0].Digests[0][0] != 0xaa {
+			t.Errorf("%s: %+v", form, v.Apps)
+		}
 	}
 }
 
