@@ -1,5 +1,5 @@
-// Package jwe encrypts the possession key in cnf.jwe to a device and opens it there (RFC 7516, RFC 7800 §3.3, D8). It is apart from
-// pop/jose because jwx is behind it, which no lock carries. Start from EncryptKey.
+// Package jwe encrypts the possession key in cnf.jwe to a device and opens it there (RFC 7516, RFC 7800 §3.3, D8), and opens what Google
+// Play encrypts to a server. It is apart from pop/jose because jwx is behind it, which no lock carries. Start from EncryptKey or Unwrap.
 package jwe
 
 import (
