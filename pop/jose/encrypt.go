@@ -60,24 +60,30 @@ func decodeSecret(plaintext []byte) (k, kid []byte, err error) {
 // checkJWE accepts the one shape of jwe.EncryptKey. Without zip, p2c and key wrapping, there is nothing in it that could
 // make a reader work harder than its length.
 func checkJWE(encrypted string) error {
-	if len(encrypted) > MaxJWE {
-		return fmt.Errorf("%w: jwe of %d bytes, at most %d", ErrForm, len(encrypted), MaxJWE)
-	}
-	if strings.Count(encrypted, ".") != 4 {
-		return fmt.Errorf("%w: not a compact JWE", ErrForm)
-	}
-	var parts [5][]byte
-	for i, text := range strings.Split(encrypted, ".") {
-		part, err := decode64(text)
-		if err != nil {
-			return fmt.Errorf("%w: jwe part %d: %w", ErrForm, i+1, err)
-		}
-		parts[i] = part
+	parts, err := splitJWE(encrypted, MaxJWE)
+	if err != nil {
+		return err
 	}
 	if len(parts[1]) != 0 || len(parts[2]) != 12 || len(parts[3]) == 0 || len(parts[4]) != 16 {
 		return fmt.Errorf("%w: jwe parts have other lengths than ECDH-ES with A128GCM", ErrForm)
 	}
 	return checkEncryptedHeader(parts[0])
+}
+
+// splitJWE reads the five parts of a compact JWE (RFC 7516 §7.1), as split does. Every error is ErrForm.
+func splitJWE(encrypted string, limit int) (parts [5][]byte, err error) {
+	if len(encrypted) > limit {
+		return parts, fmt.Errorf("%w: jwe of %d bytes, at most %d", ErrForm, len(encrypted), limit)
+	}
+	if strings.Count(encrypted, ".") != 4 {
+		return parts, fmt.Errorf("%w: not a compact JWE", ErrForm)
+	}
+	for i, text := range strings.Split(encrypted, ".") {
+		if parts[i], err = decode64(text); err != nil {
+			return parts, fmt.Errorf("%w: jwe part %d: %w", ErrForm, i+1, err)
+		}
+	}
+	return parts, nil
 }
 
 func checkEncryptedHeader(header []byte) error {

@@ -6,10 +6,10 @@
 // that chose JWTs, from Ring for the keys a server signs with.
 //
 // A key has one algorithm and nothing in a header can choose another: ES256, ES384 and EdDSA sign, HS256 only verifies,
-// ECDH-ES with A128GCM encrypts, A256KW with A256GCM only decrypts. RSA, the JSON serializations, compressed tokens, detached payloads and
-// password-based encryption are not here. Nor is a clock, a network or a store: time comes in with Expect, keys by value, and
-// who must refuse a second use of a proof gets the key to remember it by. jwx, which only this package may import, does the
-// encryption; every name that leaves stands in names.go, because version 2 of jwx writes names without escaping them.
+// ECDH-ES with A128GCM encrypts, A256KW with A256GCM only decrypts. RSA, the JSON serializations, compressed tokens, detached
+// payloads and password-based encryption are not here. Nor is a clock, a network or a store: time comes in with Expect, keys by
+// value, and who must refuse a second use of a proof gets the key to remember it by. jwx, which only this package may import,
+// does the encryption; every name that leaves stands in names.go, because version 2 of jwx writes names without escaping them.
 package jose
 
 import (

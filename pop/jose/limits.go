@@ -14,6 +14,9 @@ const (
 
 	// MaxForeign is the length of the longest JWT of another party: what the header limits of common HTTP servers leave.
 	MaxForeign = 8192
+	// MaxWrapped is the length of the longest JWE whose key is wrapped: MaxForeign bytes of a signed token within, which base64
+	// makes a third longer, and room for a header with a kid.
+	MaxWrapped = 12 << 10
 	// MaxSet is the length of the longest JWK Set that is read: MaxSetKeys RSA keys with certificates, which are ignored.
 	MaxSet = 65536
 	// MaxSetKeys is how many keys a set may list, used or ignored: a few issuers' worth, with rotation.

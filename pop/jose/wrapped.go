@@ -1,13 +1,6 @@
 package jose
 
-import (
-	"fmt"
-	"strings"
-)
-
-// MaxWrapped is the length of the longest JWE whose key is wrapped: MaxForeign bytes of a signed token within, which base64 makes a third
-// longer, and room for a header with a kid.
-const MaxWrapped = 12 << 10
+import "fmt"
 
 // wrappedHeader are the parameters of a wrapped JWE. What would have a reader inflate (zip), derive (p2c) or fetch (jku, x5u) is not among them.
 var wrappedHeader = tableOf(headerAlgorithm, headerEncryption, headerKeyID, headerType, headerContent)
@@ -15,19 +8,9 @@ var wrappedHeader = tableOf(headerAlgorithm, headerEncryption, headerKeyID, head
 // CheckWrapped accepts the one shape of a JWE that one party encrypts to another under a secret key of both: compact, A256KW with A256GCM
 // (RFC 7518 §4.4, §5.3), of JWT or of nothing named. Only pop/jose/jwe opens it. Errors wrap ErrForm or ErrProtection.
 func CheckWrapped(encrypted string) error {
-	if len(encrypted) > MaxWrapped {
-		return fmt.Errorf("%w: jwe of %d bytes, at most %d", ErrForm, len(encrypted), MaxWrapped)
-	}
-	if strings.Count(encrypted, ".") != 4 {
-		return fmt.Errorf("%w: not a compact JWE", ErrForm)
-	}
-	var parts [5][]byte
-	for i, text := range strings.Split(encrypted, ".") {
-		part, err := decode64(text)
-		if err != nil {
-			return fmt.Errorf("%w: jwe part %d: %w", ErrForm, i+1, err)
-		}
-		parts[i] = part
+	parts, err := splitJWE(encrypted, MaxWrapped)
+	if err != nil {
+		return err
 	}
 	if err := checkWrappedHeader(parts[0]); err != nil {
 		return err

@@ -107,7 +107,7 @@ func (m members) text(name string, limit int, to *string) error {
 	if !there {
 		return nil
 	}
-	if raw[0] != '"' || json.Unmarshal(raw, to) != nil || *to == "" || len(*to) > limit {
+	if json.Unmarshal(raw, to) != nil || *to == "" || len(*to) > limit {
 		return fmt.Errorf("%s: not a string of 1 to %d bytes", name, limit)
 	}
 	return nil

@@ -109,39 +109,41 @@ func TestRefuse(t *testing.T) {
 			delete(c["requestDetails"], "requestHash")
 			c["requestDetails"]["nonce"] = encode64(hash("another"))
 		}, ErrBinding},
-		"both nonce and hash":                  {set("requestDetails", "nonce", bound), ErrMalformed},
-		"neither nonce nor hash":               {drop("requestDetails", "requestHash"), ErrMalformed},
-		"an empty hash":                        {set("requestDetails", "requestHash", ""), ErrMalformed},
-		"a nonce of padding":                   {func(c all) { delete(c["requestDetails"], "requestHash"); c["requestDetails"]["nonce"] = "==" }, ErrBinding},
-		"too old by a second":                  {set("requestDetails", "timestampMillis", millis(now.Add(-DefaultMaxAge-time.Second))), ErrStale},
-		"in the future by eleven seconds":      {set("requestDetails", "timestampMillis", millis(now.Add(MaxAhead+time.Second))), ErrFuture},
-		"no time":                              {drop("requestDetails", "timestampMillis"), ErrMalformed},
-		"a time with a fraction":               {set("requestDetails", "timestampMillis", 1.5), ErrMalformed},
-		"a time with an exponent":              {set("requestDetails", "timestampMillis", json.RawMessage("1e12")), ErrMalformed},
-		"a time before its kind":               {set("requestDetails", "timestampMillis", "-1"), ErrMalformed},
-		"a time in another spelling":           {set("requestDetails", "timestampMillis", "0"+millis(now)), ErrMalformed},
-		"a time beyond the years":              {set("requestDetails", "timestampMillis", "253402300800000"), ErrMalformed},
-		"a time beyond its type":               {set("requestDetails", "timestampMillis", "99999999999999999999"), ErrMalformed},
-		"an answer for testing":                {func(c all) { c["testingDetails"] = map[string]any{"isTestingResponse": true} }, ErrTesting},
-		"testing that is no boolean":           {func(c all) { c["testingDetails"] = map[string]any{"isTestingResponse": "true"} }, ErrMalformed},
-		"no labels":                            {drop("deviceIntegrity", "deviceRecognitionVerdict"), ErrDevice},
-		"an empty list of labels":              {labels([]string{}...), ErrDevice},
-		"a label in another spelling":          {labels("meets_device_integrity"), ErrDevice},
-		"an emulator":                          {labels("MEETS_VIRTUAL_INTEGRITY"), ErrVirtual},
-		"an emulator that says more":           {labels("MEETS_DEVICE_INTEGRITY", "MEETS_VIRTUAL_INTEGRITY"), ErrVirtual},
-		"more labels than there are":           {labels(make([]string, maxLabels+1)...), ErrMalformed},
-		"a label that is too long":             {labels(strings.Repeat("A", maxWord+1)), ErrMalformed},
-		"labels that are no list":              {set("deviceIntegrity", "deviceRecognitionVerdict", "MEETS_DEVICE_INTEGRITY"), ErrMalformed},
-		"a label that is null":                 {set("deviceIntegrity", "deviceRecognitionVerdict", []any{nil}), ErrMalformed},
-		"labels that are null":                 {set("deviceIntegrity", "deviceRecognitionVerdict", nil), ErrMalformed},
-		"a name that is a list":                {set("requestDetails", "requestPackageName", []string{packageName}), ErrMalformed},
-		"a name that is null":                  {set("appIntegrity", "packageName", nil), ErrMalformed},
-		"a version code that is no number":     {set("appIntegrity", "versionCode", "4a"), ErrMalformed},
-		"a version code in an object":          {set("appIntegrity", "versionCode", map[string]any{}), ErrMalformed},
-		"no details of the request":            {func(c all) { delete(c, "requestDetails") }, ErrMalformed},
-		"no integrity of the app":              {func(c all) { delete(c, "appIntegrity") }, ErrMalformed},
-		"no integrity of the phone":            {func(c all) { delete(c, "deviceIntegrity") }, ErrMalformed},
-		"details of the request that are null": {func(c all) { c["requestDetails"] = nil }, ErrMalformed},
+		"both nonce and hash":                    {set("requestDetails", "nonce", bound), ErrMalformed},
+		"neither nonce nor hash":                 {drop("requestDetails", "requestHash"), ErrMalformed},
+		"an empty hash":                          {set("requestDetails", "requestHash", ""), ErrMalformed},
+		"a nonce of padding":                     {func(c all) { delete(c["requestDetails"], "requestHash"); c["requestDetails"]["nonce"] = "==" }, ErrBinding},
+		"too old by a second":                    {set("requestDetails", "timestampMillis", millis(now.Add(-DefaultMaxAge-time.Second))), ErrStale},
+		"in the future by eleven seconds":        {set("requestDetails", "timestampMillis", millis(now.Add(MaxAhead+time.Second))), ErrFuture},
+		"no time":                                {drop("requestDetails", "timestampMillis"), ErrMalformed},
+		"a time with a fraction":                 {set("requestDetails", "timestampMillis", 1.5), ErrMalformed},
+		"a time with an exponent":                {set("requestDetails", "timestampMillis", json.RawMessage("1e12")), ErrMalformed},
+		"a time before its kind":                 {set("requestDetails", "timestampMillis", "-1"), ErrMalformed},
+		"a time in another spelling":             {set("requestDetails", "timestampMillis", "0"+millis(now)), ErrMalformed},
+		"a time beyond the years":                {set("requestDetails", "timestampMillis", "253402300800000"), ErrMalformed},
+		"a time beyond its type":                 {set("requestDetails", "timestampMillis", "99999999999999999999"), ErrMalformed},
+		"an answer for testing":                  {func(c all) { c["testingDetails"] = map[string]any{"isTestingResponse": true} }, ErrTesting},
+		"testing that is no boolean":             {func(c all) { c["testingDetails"] = map[string]any{"isTestingResponse": "true"} }, ErrMalformed},
+		"no labels":                              {drop("deviceIntegrity", "deviceRecognitionVerdict"), ErrDevice},
+		"an empty list of labels":                {labels([]string{}...), ErrDevice},
+		"a label in another spelling":            {labels("meets_device_integrity"), ErrDevice},
+		"an emulator":                            {labels("MEETS_VIRTUAL_INTEGRITY"), ErrVirtual},
+		"an emulator that says more":             {labels("MEETS_DEVICE_INTEGRITY", "MEETS_VIRTUAL_INTEGRITY"), ErrVirtual},
+		"more labels than there are":             {labels(make([]string, maxLabels+1)...), ErrMalformed},
+		"a label that is too long":               {labels(strings.Repeat("A", maxWord+1)), ErrMalformed},
+		"labels that are no list":                {set("deviceIntegrity", "deviceRecognitionVerdict", "MEETS_DEVICE_INTEGRITY"), ErrMalformed},
+		"a label that is null":                   {set("deviceIntegrity", "deviceRecognitionVerdict", []any{nil}), ErrMalformed},
+		"labels that are null":                   {set("deviceIntegrity", "deviceRecognitionVerdict", nil), ErrMalformed},
+		"a name that is a list":                  {set("requestDetails", "requestPackageName", []string{packageName}), ErrMalformed},
+		"a name that is null":                    {set("appIntegrity", "packageName", nil), ErrMalformed},
+		"a version code that is no number":       {set("appIntegrity", "versionCode", "4a"), ErrMalformed},
+		"a version code in an object":            {set("appIntegrity", "versionCode", map[string]any{}), ErrMalformed},
+		"no details of the request":              {func(c all) { delete(c, "requestDetails") }, ErrMalformed},
+		"no integrity of the app":                {func(c all) { delete(c, "appIntegrity") }, ErrMalformed},
+		"no integrity of the phone":              {func(c all) { delete(c, "deviceIntegrity") }, ErrMalformed},
+		"an integrity of the phone that is null": {func(c all) { c["deviceIntegrity"] = nil }, ErrMalformed},
+		"an empty label":                         {labels("MEETS_DEVICE_INTEGRITY", ""), ErrMalformed},
+		"details of the request that are null":   {func(c all) { c["requestDetails"] = nil }, ErrMalformed},
 	} {
 		c := claims()
 		tt.change(c)
@@ -260,8 +262,20 @@ func TestTrustNobody(t *testing.T) {
 			t.Errorf("%s: got %+v, %v, want %v", name, got, err, tt.want)
 		}
 	}
-	if got, err := g.verifier().Verify(token, "", now); got != nil || !errors.Is(err, ErrBinding) {
-		t.Errorf("bound to nothing: got %+v, %v", got, err)
+	c := claims()
+	delete(c["requestDetails"], "requestHash")
+	c["requestDetails"]["nonce"] = "=="
+	for name, token := range map[string]string{"a hash": token, "padding": g.verdict(t, c)} {
+		if got, err := g.verifier().Verify(token, "", now); got != nil || !errors.Is(err, ErrBinding) {
+			t.Errorf("%s, bound to nothing: got %+v, %v", name, got, err)
+		}
+	}
+	v, c := g.verifier(), claims()
+	v.Apps[0].Package = ""
+	delete(c["requestDetails"], "requestPackageName")
+	delete(c["appIntegrity"], "packageName")
+	if got, err := v.Verify(g.verdict(t, c), bound, now); got != nil || !errors.Is(err, ErrApp) {
+		t.Errorf("an app without a name at either end: got %+v, %v", got, err)
 	}
 }
 
