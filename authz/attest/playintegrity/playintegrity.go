@@ -6,13 +6,14 @@
 // Start from Verifier.
 //
 // What an operator configures:
-//   - In the Play Console, under App integrity, he manages the response encryption himself and downloads two keys: Decryption (base64 of 32
-//     bytes) and Verification (base64 of a DER SubjectPublicKeyInfo). Apps whose keys Google manages cannot be judged here.
+//   - In the Play Console, under App integrity, Play Integrity API, Settings, Classic requests, he chooses to manage and download the
+//     response encryption keys, and decrypts what he gets: Decryption (base64 of 32 bytes) and Verification (base64 of a DER
+//     SubjectPublicKeyInfo). Apps whose keys Google manages cannot be judged here.
 //   - Apps: package names and SHA-256 digests of their signing certificates. With Play App Signing that is Google's certificate.
 //
 // Decisions, all of them on the strict side:
-//   - Exactly one of nonce (classic requests) and requestHash (standard ones) is there, and is what had to be attested. Google gives a nonce
-//     back with padding in some versions, so padding at its end is overlooked.
+//   - Exactly one of nonce (classic requests) and requestHash (standard ones, for which Google gives nobody the keys today) is there, and
+//     is what had to be attested. Google gives a nonce back with padding in some versions, so padding at its end is overlooked.
 //   - requestPackageName can be forged on the phone; it and packageName must both be the one allowed app. All certificates that are reported
 //     must be among its digests.
 //   - Only PLAY_RECOGNIZED is taken. UNEVALUATED is refused whatever is allowed to degraded phones: there nobody vouches for the app.

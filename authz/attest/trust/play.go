@@ -28,7 +28,7 @@ func (p *play) verifier(folder string) (v *playintegrity.Verifier, err error) {
 	v = &playintegrity.Verifier{MaxAge: time.Duration(p.MaxAge), Testing: p.Testing}
 	switch {
 	case p.Decryption == "" || p.Verification == "":
-		return nil, errors.New("give the files with the two keys that the Play Console lets you download: decryption and verification")
+		return nil, errors.New("give the files with the two keys for classic requests that the Play Console lets you download: decryption and verification")
 	case len(p.Apps) == 0:
 		return nil, errors.New(`say which apps count: [[play.app]] with package and digests`)
 	case v.MaxAge > maxPlay:
