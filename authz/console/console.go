@@ -58,6 +58,7 @@ type Person struct {
 // checked anew, and yes means these rights, whatever the person may have got in the meantime.
 type Consent struct {
 	App     string
+	Looked  Looked
 	Device  string
 	Actions []string
 	Until   time.Time
@@ -66,6 +67,26 @@ type Consent struct {
 	Rights  string // all of Actions as the protocol writes them
 	Return  string // origin or scheme the browser will be sent to
 }
+
+// Looked is what a person is told of the very copy of the app that asks.
+type Looked uint8
+
+// What there is to tell.
+const (
+	LookedSilent  Looked = iota // nothing: it proved itself in a way that needs no words
+	LookedGenuine               // somebody who is trusted has looked at it
+	LookedChanged               // it is genuine as far as its phone can be believed
+	LookedNobody                // anybody could call himself so
+)
+
+var looked = [...]string{
+	LookedGenuine: "We checked this copy of the app: it is the real one.",
+	LookedChanged: "We checked this copy of the app, but its phone was changed or is not up to date.",
+	LookedNobody:  "We could not check that this app is what it calls itself. Say yes only if you have just opened it yourself.",
+}
+
+// String is the sentence for people, "" for none.
+func (l Looked) String() string { return looked[l] }
 
 // Person finds who is signed in.
 func (c *Console) Person(r *http.Request) (Person, bool) {

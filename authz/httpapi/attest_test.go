@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"crypto/ecdsa"
+	"crypto/rand"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -603,5 +604,43 @@ func TestAttestationMetadata(t *testing.T) {
 	}
 	if strings.Contains(fmt.Sprint(m["client_attestation_signing_alg_values_supported"]), "HS256") {
 		t.Error("HS256 without a shared secret")
+	}
+}
+
+// TestPersonIsToldOfTheApp: the page says whether the copy of the app that asks is genuine, in words for people.
+func TestPersonIsToldOfTheApp(t *testing.T) {
+	w := newWorld(t)
+	i := w.attesters().instance()
+	_, hash, err := authz.Secret(rand.Reader)
+	w.must(err)
+	w.client(authz.Client{
+		ID: "shop", AuthMethod: authz.AuthSecretBasic, SecretHash: hash, RedirectURIs: []string{redirect},
+		GrantTypes: []string{authz.AuthorizationCode}, ClientMadeKeys: true,
+	})
+	const genuine, changed, nobody = "it is the real one", "its phone was changed", "could not check that this app"
+	as := func(pairs ...any) url.Values {
+		show := proofOf(func(i *instance) string { return i.vouched("latchkey_verdict", verdict(pairs...)) })
+		uri, _ := w.object(i.pushed(show))["request_uri"].(string)
+		return url.Values{"client_id": {"app"}, "request_uri": {uri}}
+	}
+	for name, tt := range map[string]struct {
+		ask  url.Values
+		want string
+	}{
+		"genuine":                            {as("key", "hardware"), genuine},
+		"on a changed phone":                 {as("os", "degraded"), changed},
+		"of an attester that proves nothing": {as("kind", "development"), nobody},
+		"for which nobody vouches":           {question(), nobody},
+		"a server with a secret":             {question("client_id", "shop"), ""},
+	} {
+		page := w.browser().signIn("mother", tt.ask).body
+		if !strings.Contains(page, "Yes, allow") {
+			t.Fatalf("%s: no question: %s", name, page)
+		}
+		for _, says := range []string{genuine, changed, nobody} {
+			if strings.Contains(page, says) != (says == tt.want) {
+				t.Errorf("%s: want %q, the page says %s", name, tt.want, page)
+			}
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/latchkey-ace/latchkey/authz"
+	"github.com/latchkey-ace/latchkey/authz/attest"
 	"github.com/latchkey-ace/latchkey/authz/console"
 	"github.com/latchkey-ace/latchkey/authz/policy"
 	"github.com/latchkey-ace/latchkey/authz/throttle"
@@ -38,7 +39,7 @@ func (f *face) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.console.ShowConsent(w, person, console.Consent{
-		App: appName(&a.Client), Device: a.Device.Name, Actions: a.Device.Names(d.Rights), Until: d.Until,
+		App: appName(&a.Client), Looked: looked(&a.Client, a.Request.Verdict), Device: a.Device.Name, Actions: a.Device.Names(d.Rights), Until: d.Until,
 		Once: len(d.Once) > 0, Request: r.URL.RawQuery, Rights: d.Rights.String(), Return: formTarget(a.Request.RedirectURI),
 	})
 }
@@ -258,4 +259,17 @@ func formTarget(redirect string) string {
 		return u.Scheme + ":"
 	}
 	return u.Scheme + "://" + u.Host
+}
+
+// looked is what can be said of the copy of an app that asks; a client that keeps a secret or a key of its own needs no words.
+func looked(c *authz.Client, v attest.Verdict) console.Looked {
+	switch {
+	case v.Kind != attest.None && v.Kind != attest.Development && v.System == attest.SystemDegraded:
+		return console.LookedChanged
+	case v.Kind != attest.None && v.Kind != attest.Development:
+		return console.LookedGenuine
+	case c.AuthMethod == authz.AuthNone || c.Attested():
+		return console.LookedNobody
+	}
+	return console.LookedSilent
 }

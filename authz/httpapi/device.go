@@ -52,7 +52,7 @@ func (f *face) askAbout(w http.ResponseWriter, r *http.Request, person console.P
 		return
 	}
 	f.console.ShowDeviceConsent(w, person, console.Consent{
-		App: appName(&q.Client), Device: q.Device.Name, Actions: q.Device.Names(d.Rights), Until: d.Until, Once: len(d.Once) > 0,
+		App: appName(&q.Client), Looked: looked(&q.Client, q.Request.Verdict), Device: q.Device.Name, Actions: q.Device.Names(d.Rights), Until: d.Until, Once: len(d.Once) > 0,
 		Request: q.UserCode, Rights: d.Rights.String(),
 	})
 }
