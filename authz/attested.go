@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"crypto/subtle"
+	"encoding/base64"
 	"fmt"
 	"slices"
 
@@ -66,6 +67,14 @@ func (c *Caller) attested() error {
 	}
 	if checks.Attestation && c.Client.Attested() && c.Attested == nil {
 		return &reasonError{told: &ace.Error{Code: ace.InvalidClient, Description: "unknown client or wrong credentials"}, reason: "nobody vouches for the app instance"}
+	}
+	return nil
+}
+
+// checkSpread keeps one genuine installation from serving the many: whoever lends it out is slowed down, and whoever borrows.
+func (s *Server) checkSpread(_ context.Context, r *request) error {
+	if a := r.caller.Attested; a != nil && a.Instance != nil {
+		return s.limits.Together(r.shown.user, base64.RawURLEncoding.EncodeToString(a.Instance))
 	}
 	return nil
 }

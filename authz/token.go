@@ -102,7 +102,7 @@ func (s *Server) Token(ctx context.Context, caller Caller, in *ace.TokenRequest)
 
 func (s *Server) token(ctx context.Context, r *request) (*ace.TokenResponse, error) {
 	steps := []func(context.Context, *request) error{
-		s.checkClient, s.checkAttested, s.narrow, s.findGrant, s.findDevice, s.checkPace, s.checkKey, s.checkUnspent, s.decideRights, s.checkDevice, s.chooseSigner,
+		s.checkClient, s.checkAttested, s.narrow, s.findGrant, s.findDevice, s.checkPace, s.checkKey, s.checkUnspent, s.checkSpread, s.decideRights, s.checkDevice, s.chooseSigner,
 	}
 	for _, step := range steps {
 		if err := step(ctx, r); err != nil {

@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey-ace/latchkey/authz"
 	"github.com/latchkey-ace/latchkey/authz/httpapi/origin"
 	"github.com/latchkey-ace/latchkey/authz/throttle"
+	"github.com/latchkey-ace/latchkey/pop/jose"
 )
 
 // paced is a world behind a proxy, whose word on addresses it takes.
@@ -149,5 +151,34 @@ func TestNetworksAndClientsHaveARhythm(t *testing.T) {
 	w.clock.move(10 * time.Second)
 	if p := ask("192.0.2.2"); p.StatusCode != http.StatusOK {
 		t.Errorf("after the time it was told: %d", p.StatusCode)
+	}
+}
+
+// TestLentInstallation: one genuine installation that serves ever more people is slowed down, at the code and at the renewal alike, and
+// it is on record once; who was served before goes on (F104).
+func TestLentInstallation(t *testing.T) {
+	w := newWorld(t)
+	w.limits = map[throttle.Kind]throttle.Rule{throttle.People: {Burst: 1, Every: time.Hour}}
+	w.serve(w.store)
+	i := w.attesters().instance()
+	token := w.object(i.redeem(i.code(byProof), byProof))["refresh_token"]
+	uri, _ := w.object(i.pushed(byProof))["request_uri"].(string)
+	code := w.code("alice", url.Values{"client_id": {"app"}, "request_uri": {uri}})
+	wantSlowed(t, "another person", i.redeem(code, byProof), "3600")
+	if p := i.refresh(token, byProof); p.StatusCode != http.StatusOK {
+		t.Errorf("who was there before: %d %s", p.StatusCode, p.body)
+	}
+	key, err := jose.NewKey(i.key.Public(), "")
+	w.must(err)
+	if !slices.ContainsFunc(w.audit(), func(e authz.AuditEntry) bool {
+		return e.Event == "throttle" && e.Reason == "people: "+key.Thumbprint().String()
+	}) {
+		t.Error("it is not on record")
+	}
+	w.clock.move(time.Hour)
+	// The code is over, and was not used up: the next one is good.
+	uri, _ = w.object(i.pushed(byProof))["request_uri"].(string)
+	if p := i.redeem(w.code("alice", url.Values{"client_id": {"app"}, "request_uri": {uri}}), byProof); p.StatusCode != http.StatusOK {
+		t.Errorf("an hour later: %d %s", p.StatusCode, p.body)
 	}
 }

@@ -18,6 +18,8 @@ const (
 	Account    Kind = "account"    // passwords, for one account from one network or in one browser that is recognised
 	Strangers  Kind = "strangers"  // passwords, for one account in all browsers that are not
 	UserCode   Kind = "user code"  // codes typed in, by one person
+	People     Kind = "people"     // people who are new to one installation of an app
+	Copies     Kind = "copies"     // installations of apps that are new to one person
 )
 
 // Rules are what a server that faces the internet begins with. Loopback is no source, so that a proxy nobody declared does
@@ -31,6 +33,8 @@ func Rules() map[Kind]Rule {
 		Account:    {Free: 5, First: time.Second, Max: 15 * time.Minute},
 		Strangers:  {Burst: 100, Every: 36 * time.Second}, // NIST SP 800-63B: at most 100 in a row
 		UserCode:   {Burst: 10, Every: 30 * time.Second, Free: 5, First: time.Second, Max: 15 * time.Minute},
+		People:     {Burst: 8, Every: 72 * time.Hour}, // a household on one tablet; a farm that lends its phones has more
+		Copies:     {Burst: 20, Every: 24 * time.Hour},
 	}
 }
 
@@ -76,13 +80,14 @@ type Guard struct {
 	now    func() time.Time
 	tables map[Kind]*Table
 	known  *Table // browsers that accounts were signed in from
+	pairs  *Table // people and the installations that they were served in
 	tell   func(Kind, string)
 	count  func(Kind)
 }
 
 // NewGuard makes a Guard.
 func NewGuard(o GuardOptions) *Guard {
-	g := &Guard{now: o.Now, tables: map[Kind]*Table{}, known: New(Rule{}, 0), tell: o.Tell, count: o.Count}
+	g := &Guard{now: o.Now, tables: map[Kind]*Table{}, known: New(Rule{}, 0), pairs: New(Rule{}, 4*MaxKeys), tell: o.Tell, count: o.Count}
 	if g.now == nil {
 		g.now = time.Now
 	}
@@ -131,6 +136,25 @@ func (g *Guard) Network(from netip.Addr) error {
 		return nil
 	}
 	return g.Allow(Source, SourceOf(from))
+}
+
+// Together counts a person and an installation that were not met together before; others are not limited. installation
+// is what tells them apart, "" for none.
+func (g *Guard) Together(person, installation string) error {
+	if g == nil || person == "" || installation == "" {
+		return nil
+	}
+	pair := person + " in " + installation
+	if !g.pairs.has(pair) {
+		if err := g.Allow(People, installation); err != nil {
+			return err
+		}
+		if err := g.Allow(Copies, person); err != nil {
+			return err
+		}
+	}
+	g.pairs.Try(pair, g.now()) // heard of just now
+	return nil
 }
 
 // Place is where somebody sits down to sign in.

@@ -104,6 +104,48 @@ func TestRefusalSaysHowLong(t *testing.T) {
 	}
 }
 
+// TestRelayFarm: an installation that serves ever more people is slowed down (F104), and a person with ever more installations; the
+// people it has, and those with a phone of their own, notice nothing.
+func TestRelayFarm(t *testing.T) {
+	h := guarded(nil)
+	served := 0
+	for i := range 100 {
+		if h.Together(fmt.Sprint("guest ", i), "farm") == nil {
+			served++
+		}
+		if err := h.Together(fmt.Sprint("guest ", i), fmt.Sprint("phone ", i)); err != nil {
+			t.Fatalf("on a phone of one's own: %v", err)
+		}
+		if err := h.Together("guest 0", "farm"); err != nil {
+			t.Fatalf("who was there before: %v", err)
+		}
+	}
+	var limited *throttle.Error
+	if err := h.Together("one more", "farm"); served != 8 || !errors.As(err, &limited) || limited.Kind != throttle.People {
+		t.Errorf("%d were served, then %v", served, err)
+	}
+	if len(h.told) != 1 || h.refused[throttle.People] != 93 {
+		t.Errorf("told %v, refused %v", h.told, h.refused)
+	}
+	h.now = h.now.Add(72 * time.Hour)
+	if err := h.Together("one more", "farm"); err != nil {
+		t.Errorf("after some days: %v", err)
+	}
+	fresh := 0
+	for i := range 100 {
+		if h.Together("alice", fmt.Sprint("new phone ", i)) == nil {
+			fresh++
+		}
+	}
+	if fresh != 20 {
+		t.Errorf("alice in %d new installations", fresh)
+	}
+	var none *throttle.Guard
+	if none.Together("a", "b") != nil || h.Together("", "farm") != nil || h.Together("a client alone", "") != nil {
+		t.Error("what is not meant is limited")
+	}
+}
+
 func TestWithoutLimit(t *testing.T) {
 	var none *throttle.Guard
 	none.Succeeded(throttle.Client, "hub")

@@ -54,7 +54,7 @@ var (
 		string(policy.ReasonNotYet), string(policy.ReasonEnded), string(policy.ReasonRevoked), string(policy.ReasonUsed), string(policy.ReasonReserved),
 		clientAuthentication, "registration token", ace.InvalidClientMetadata.String(), ace.InvalidRedirectURI.String(), "the person said no", "the device did not confirm", "wrong name or password",
 		string(throttle.Source), string(throttle.Client), string(throttle.Device), string(throttle.Credential), string(throttle.Account),
-		string(throttle.Strangers), string(throttle.UserCode), "use_attestation_challenge", "use_fresh_attestation", "invalid_client_attestation",
+		string(throttle.Strangers), string(throttle.UserCode), string(throttle.People), string(throttle.Copies), "use_attestation_challenge", "use_fresh_attestation", "invalid_client_attestation",
 	)
 	statuses = []string{"", "1xx", "2xx", "3xx", "4xx", "5xx"}
 )
