@@ -225,7 +225,8 @@ type Instance struct {
 	App       string
 	PublicKey []byte // uncompressed point
 	Verdict   attest.Verdict
-	Counter   uint32 // of the newest statement
+	Counter   uint32   // of the newest statement
+	Serials   []string // of the certificates that vouched for it, where one may be revoked later
 	CreatedAt time.Time
 	ExpiresAt time.Time // prolonged by each statement
 }

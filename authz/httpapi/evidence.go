@@ -69,14 +69,14 @@ type memory struct{ authz.Instances }
 // Add keeps an instance.
 func (m memory) Add(ctx context.Context, i platform.Instance, now, until time.Time) error {
 	return m.AddInstance(ctx, authz.Instance{
-		ID: i.ID, Client: i.Client, App: i.Verdict.App, PublicKey: i.PublicKey, Verdict: i.Verdict, Counter: i.Counter, CreatedAt: now, ExpiresAt: until,
+		ID: i.ID, Client: i.Client, App: i.Verdict.App, PublicKey: i.PublicKey, Verdict: i.Verdict, Counter: i.Counter, CreatedAt: now, ExpiresAt: until, Serials: i.Serials,
 	})
 }
 
 // Find finds one of a client.
 func (m memory) Find(ctx context.Context, client string, id []byte, now time.Time) (platform.Instance, error) {
 	i, err := m.Instance(ctx, client, id, now)
-	return platform.Instance{ID: i.ID, Client: i.Client, PublicKey: i.PublicKey, Verdict: i.Verdict, Counter: i.Counter}, err
+	return platform.Instance{ID: i.ID, Client: i.Client, PublicKey: i.PublicKey, Verdict: i.Verdict, Counter: i.Counter, Serials: i.Serials}, err
 }
 
 // Count spends a count.

@@ -17,6 +17,7 @@ func verdict() attest.Verdict {
 func instance(name string) authz.Instance {
 	return authz.Instance{
 		ID: hash(name), Client: "phone", App: "TEAM.example.door", PublicKey: hash("point"), Verdict: verdict(), Counter: 4_000_000_000,
+		Serials:   []string{"1f", "2e"},
 		CreatedAt: evening, ExpiresAt: evening.Add(time.Hour),
 	}
 }

@@ -34,6 +34,7 @@ import (
 	"crypto/elliptic"
 	"crypto/subtle"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/latchkey-ace/latchkey/authz/attest"
@@ -75,6 +76,8 @@ type Result struct {
 	OSVersion int64
 	// Patch levels: OSPatch is YYYYMM, VendorPatch and BootPatch YYYYMMDD; 0 where nobody said.
 	OSPatch, VendorPatch, BootPatch int64
+	// Serials are those of the chain, in hex, for Standing.
+	Serials []string
 
 	at time.Time
 }
@@ -110,10 +113,26 @@ func (v *Verifier) Verify(chain [][]byte, challenge []byte, now time.Time) (*Res
 		return nil, ErrKey
 	}
 	result := &Result{Public: public, Level: desc.level(), at: now.Truncate(time.Second)}
+	for _, cert := range certs {
+		result.Serials = append(result.Serials, cert.SerialNumber.Text(16))
+	}
 	if err := v.judge(desc, result); err != nil {
 		return nil, err
 	}
 	return result, nil
+}
+
+// Standing says whether what was verified before still counts: its app (ErrApp), and the certificates of its chain (ErrRevoked).
+func (v *Verifier) Standing(app string, serials []string) error {
+	if !slices.ContainsFunc(v.Apps, func(a App) bool { return a.Package == app }) {
+		return ErrApp
+	}
+	for _, serial := range serials {
+		if v.Revoked.names(serial) {
+			return ErrRevoked
+		}
+	}
+	return nil
 }
 
 // judge checks what the description says and fills in the result.

@@ -24,10 +24,14 @@ func (r *Revocation) Len() int {
 }
 
 func (r *Revocation) has(serial *big.Int) bool {
+	return r.names(serial.Text(16))
+}
+
+func (r *Revocation) names(serial string) bool {
 	if r == nil {
 		return false
 	}
-	_, revoked := r.serials[serial.Text(16)]
+	_, revoked := r.serials[serial]
 	return revoked
 }
 

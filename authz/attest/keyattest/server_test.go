@@ -4,7 +4,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -107,4 +109,38 @@ func TestServerGrades(t *testing.T) {
 	c = w.Challenge()
 	status, answer = w.Ask(c, shown(phone.Attest(t, c, true)[:1]))
 	w.Refused("a chain that was cut", "invalid_client_attestation", "", status, answer)
+}
+
+// TestRevokedLater: a phone that is remembered counts no more once a certificate of its chain is revoked, or its app is taken from the
+// settings.
+func TestRevokedLater(t *testing.T) {
+	phone, v := keyattest.NewPhone(t)
+	w := world(t, v, false)
+	w.Key = phone.Key().(*ecdsa.PrivateKey)
+	c := w.Challenge()
+	chain := phone.Attest(t, c, true)
+	w.Vouched(w.Ask(c, shown(chain)))
+	again := func() (int, map[string]any) {
+		c = w.Challenge()
+		return w.Ask(c, map[string]any{"kind": "key-attestation"})
+	}
+	w.Vouched(again())
+	for i, der := range chain[:len(chain)-1] {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := fmt.Sprintf(`{"entries":{"%s":{"status":"REVOKED"}}}`, cert.SerialNumber.Text(16))
+		if v.Revoked, err = keyattest.ParseRevocation([]byte(list)); err != nil {
+			t.Fatal(err)
+		}
+		status, answer := again()
+		w.Refused(fmt.Sprintf("certificate %d revoked", i), "invalid_client_attestation", "revoked", status, answer)
+	}
+	v.Revoked = nil
+	w.Vouched(again())
+	apps := v.Apps
+	v.Apps = []keyattest.App{{Package: "com.example.other", Digests: apps[0].Digests}}
+	status, answer := again()
+	w.Refused("an app that is no longer in the settings", "invalid_client_attestation", "not allowed", status, answer)
 }

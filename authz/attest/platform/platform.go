@@ -55,6 +55,7 @@ type Instance struct {
 	PublicKey []byte // uncompressed point
 	Verdict   attest.Verdict
 	Counter   uint32
+	Serials   []string // key-attestation: of its certificates
 }
 
 // Memory keeps instances. Errors of a name that is taken, not there, or of a count that came before are its own.
@@ -143,7 +144,7 @@ func (v *Verifiers) appleNew(ctx context.Context, m Memory, client string, e Evi
 }
 
 // android takes a new instance, whose attested key is the instance key, or one that is remembered: its key has been proven just now.
-// What was found stays dated as it was, because nobody has looked since.
+// What was found stays dated as it was, because nobody has looked since; its certificates must not have been revoked since.
 func (v *Verifiers) android(ctx context.Context, m Memory, client string, e Evidence, now time.Time) (attest.Verdict, error) {
 	if v.Android == nil {
 		return attest.Verdict{}, ErrKind
@@ -153,6 +154,9 @@ func (v *Verifiers) android(ctx context.Context, m Memory, client string, e Evid
 		known, err := m.Find(ctx, client, thumbprint[:], now)
 		if err == nil && known.Verdict.Kind != attest.KeyAttestation {
 			err = ErrNothing
+		}
+		if err == nil {
+			err = v.Android().Standing(known.Verdict.App, known.Serials)
 		}
 		return known.Verdict, err
 	}
@@ -171,7 +175,7 @@ func (v *Verifiers) android(ctx context.Context, m Memory, client string, e Evid
 	if verdict.System != attest.SystemVerified && !v.Degraded {
 		return attest.Verdict{}, ErrDegraded
 	}
-	return verdict, m.Add(ctx, Instance{ID: thumbprint[:], Client: client, PublicKey: public, Verdict: verdict}, now, now.Add(InstanceLife))
+	return verdict, m.Add(ctx, Instance{ID: thumbprint[:], Client: client, PublicKey: public, Verdict: verdict, Serials: found.Serials}, now, now.Add(InstanceLife))
 }
 
 // play takes a fresh verdict each time. There is nothing to remember: Google says nothing of the key, so that only what is bound to it
