@@ -79,6 +79,11 @@ func (s *Server) checkSpread(_ context.Context, r *request) error {
 	return nil
 }
 
+// Mediated puts on record that an app instance was let through to another server, for which this one adds its client's secret.
+func (s *Server) Mediated(ctx context.Context, client string, by *Attested) {
+	s.audit(ctx, AuditEntry{Event: "app.pass", Result: "granted", Client: client, Reason: by.words()})
+}
+
 // question is what is asked of the policy.
 type question struct {
 	device  *Device

@@ -56,6 +56,14 @@ type Options struct {
 
 // New makes the handler of all HTTP endpoints.
 func New(server *authz.Server, pages *console.Console, log *slog.Logger, o Options) http.Handler {
+	f := newFace(server, pages, log, o)
+	mux := f.mux()
+	// Forged posts from other sites are stopped here for browsers that say where a post comes from; the sealed
+	// request of the consent form stops the others.
+	return http.NewCrossOriginProtection().Handler(f.paced(mux))
+}
+
+func newFace(server *authz.Server, pages *console.Console, log *slog.Logger, o Options) *face {
 	if o.Platforms.Any() {
 		o.Attesters = withPlatform(o.Attesters, server)
 	}
@@ -64,10 +72,7 @@ func New(server *authz.Server, pages *console.Console, log *slog.Logger, o Optio
 		Issuer: server.Issuer(), Roots: o.Roots, Now: server.Now, Refused: server.ClientRefused, Attesters: o.Attesters,
 		Challenge: func(challenge string) bool { return f.challenges.good(challenge, server.Now()) },
 	})
-	mux := f.mux()
-	// Forged posts from other sites are stopped here for browsers that say where a post comes from; the sealed
-	// request of the consent form stops the others.
-	return http.NewCrossOriginProtection().Handler(f.paced(mux))
+	return f
 }
 
 // withPlatform adds this server to those who may vouch.

@@ -37,7 +37,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().BoolVar(&t.json, "json", false, "answer in JSON")
 	return command.Root(c, t.initCommand(), t.serveCommand(), t.withStanding(t.userCommand()), t.withStanding(t.clientCommand()), t.withStanding(t.deviceCommand()),
 		t.withStanding(t.grantCommand()), t.tokenCommand(), t.keysCommand(), t.auditCommand(), t.demoCommand(), t.configCommand(), t.doctorCommand(),
-		t.backupCommand(), t.restoreCommand(), t.recoverCommand(), t.migrateCommand(), t.attesterCommand())
+		t.backupCommand(), t.restoreCommand(), t.recoverCommand(), t.migrateCommand(), t.attesterCommand(), t.mediatorCommand())
 }
 
 // say answers in words, or with --json in JSON.

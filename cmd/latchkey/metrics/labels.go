@@ -41,7 +41,7 @@ func wants() (all []string) {
 
 var (
 	events = []string{"token", "authorize", "login", "client", "upload", "grant.add", "grant.revoke", "introspect", "revoke", "register", "keys", "throttle",
-		"client.register", "client.update", "client.unregister", "app.attest"}
+		"client.register", "client.update", "client.unregister", "app.attest", "app.pass"}
 	results    = []string{"granted", "refused", "failed"}
 	grantTypes = []string{
 		"authorization_code", "client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code",
