@@ -51,7 +51,10 @@ func (t *tool) inviteCommand() *cobra.Command {
 }
 
 // registerable are the methods of clients over HTTP.
-var registerable = slices.DeleteFunc(slices.Clone(authMethods), func(m authz.AuthMethod) bool { return m == authz.AuthOSCORE || m == authz.AuthDTLS })
+var registerable = slices.DeleteFunc(slices.Clone(authMethods), func(m authz.AuthMethod) bool {
+	attested := (&authz.Client{AuthMethod: m}).Attested() // who vouches for an app its operator says, not the app
+	return attested || m == authz.AuthOSCORE || m == authz.AuthDTLS
+})
 
 func (f *inviteFlags) token(now time.Time) (authz.RegistrationToken, error) {
 	t := authz.RegistrationToken{

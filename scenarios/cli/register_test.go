@@ -127,17 +127,18 @@ func TestInvitations(t *testing.T) {
 		t.Errorf("got %s", out)
 	}
 	for args, says := range map[string]string{
-		"client uninvite " + name:                 "client invitations",
-		"client uninvite nothing":                 "client invitations",
-		"client invite --uses 0":                  "1 to 1000",
-		"client invite --uses 1001":               "1 to 1000",
-		"client invite --expires-in 0s":           "1m to 720h",
-		"client invite --expires-in 721h":         "1m to 720h",
-		"client invite --grant-type password":     `"password"`,
-		"client invite --auth-method oscore":      `"oscore"`,
-		"client invite --scope ö":                 "scope",
-		"serve --registration open":               "closed and invited",
-		"config validate --registration anything": "closed and invited",
+		"client uninvite " + name:                            "client invitations",
+		"client uninvite nothing":                            "client invitations",
+		"client invite --uses 0":                             "1 to 1000",
+		"client invite --uses 1001":                          "1 to 1000",
+		"client invite --expires-in 0s":                      "1m to 720h",
+		"client invite --expires-in 721h":                    "1m to 720h",
+		"client invite --grant-type password":                `"password"`,
+		"client invite --auth-method oscore":                 `"oscore"`,
+		"client invite --auth-method attest_jwt_client_auth": `"attest_jwt_client_auth"`,
+		"client invite --scope ö":                            "scope",
+		"serve --registration open":                          "closed and invited",
+		"config validate --registration anything":            "closed and invited",
 	} {
 		r := h.run(call{program: "latchkey", args: args})
 		if r.code != 1 || !strings.Contains(r.err+r.out, says) {
