@@ -194,6 +194,9 @@ func TestMediatorRefuses(t *testing.T) {
 			t.Errorf("%s: %d %s", name, p.StatusCode, p.body)
 		}
 	}
+	m.must(m.server.Suspend(t.Context(), authz.Party{Client: "app"}, "stolen"))
+	m.wantError("a suspended client", m.bare("/token", form, with()...), 401, "invalid_client")
+	m.must(m.server.Resume(t.Context(), authz.Party{Client: "app"}, "found"))
 	m.options.Attesters = map[string]clientauth.Attester{"svc": {Keys: (&attester{}).find}}
 	m.start()
 	away := m.bare("/token", form, with()...)
