@@ -9,8 +9,8 @@ import (
 )
 
 // Handler lets requests through to next that come with one integrity token, in the header Integrity-Token, bound to their header
-// Authorization. That next judges the access token itself is its own business: a token says that an app is genuine and no more. It can be
-// shown again with the same access token until it ends. now is the time; nil: time.Now.
+// Authorization. That next judges the access token itself is its own business: a token says that an app is genuine and no more. Without
+// Options.Once it can be shown again with the same access token until it ends. now is the time; nil: time.Now.
 func (v *Verifier) Handler(next http.Handler, now func() time.Time) http.Handler {
 	if now == nil {
 		now = time.Now
@@ -24,7 +24,7 @@ func (v *Verifier) Handler(next http.Handler, now func() time.Time) http.Handler
 				next.ServeHTTP(w, r)
 				return
 			}
-			if errors.Is(err, integrity.ErrStale) {
+			if errors.Is(err, integrity.ErrStale) || errors.Is(err, ErrUsed) {
 				code = "use_fresh_attestation"
 			}
 		}

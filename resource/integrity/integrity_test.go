@@ -9,10 +9,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,4 +235,66 @@ func call(t *testing.T, url string, tokens, authorizations []string, want string
 		!strings.Contains(answer.Header.Get("WWW-Authenticate"), want) || answer.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got %s %s %v, %d calls; want %s", answer.Status, body, answer.Header, *calls-before, want)
 	}
+}
+
+// TestOnce: where each call wants a token of its own, one counts once, in either spelling of its signature, also of fifty at a time; and
+// what is remembered has an end.
+func TestOnce(t *testing.T) {
+	w := newWorld(t)
+	set, err := jose.NewSet(w.known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := integrity.New(integrity.Options{Keys: set, Issuer: attester, Once: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := w.token(toAuthorization(access))
+	if err := v.Bound(token, "DPoP other", evening); !errors.Is(err, integrity.ErrChallenge) {
+		t.Fatalf("for another call: %v", err)
+	}
+	var passed atomic.Int32
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			if v.Bound(token, access, evening) == nil {
+				passed.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if passed.Load() != 1 {
+		t.Errorf("%d of 50 passed", passed.Load())
+	}
+	if err := v.Bound(otherS(t, token), access, evening); !errors.Is(err, integrity.ErrUsed) {
+		t.Errorf("with the other s: %v", err)
+	}
+	// Signing is slow, so the bound is filled with tokens that nobody verifies.
+	for i := range integrity.MaxSpent - 1 {
+		integrity.Spend(v, fmt.Sprint(i, "."), evening.Add(time.Minute), evening)
+	}
+	later := w.token(func(t *pop.Token) { toAuthorization(access)(t); t.Expires = evening.Add(2 * time.Minute) })
+	if err := v.Bound(later, access, evening); !errors.Is(err, integrity.ErrUsed) {
+		t.Errorf("beyond the bound: %v", err)
+	}
+	if err := v.Bound(later, access, evening.Add(time.Minute)); err != nil {
+		t.Errorf("when the others have ended: %v", err)
+	}
+	server := httptest.NewServer(v.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), func() time.Time { return evening.Add(time.Minute) }))
+	defer server.Close()
+	calls := 0
+	call(t, server.URL, []string{later}, []string{access}, "use_fresh_attestation", &calls)
+}
+
+// otherS is the token with its signature's other spelling: (r, n − s) is as good as (r, s).
+func otherS(t *testing.T, token string) string {
+	t.Helper()
+	at := strings.LastIndexByte(token, '.') + 1
+	raw, err := base64.RawURLEncoding.DecodeString(token[at:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := new(big.Int).SetBytes(raw[32:])
+	s.Sub(elliptic.P256().Params().N, s).FillBytes(raw[32:])
+	return token[:at] + base64.RawURLEncoding.EncodeToString(raw)
 }
